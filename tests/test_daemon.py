@@ -1,0 +1,257 @@
+"""The daemon's ticks and seats: what an outage, a stall or a lost lease does to them, and what it does not."""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from house import House, clip, wait_for
+
+from watcher import config, daemon, database, ledger, localb2, retry, stats, steps, workshop
+from watcher.beat import Beat
+from watcher.errors import Failure, Stopped
+
+LIST, DELETE = "b2_list_file_names", "b2_delete_file_version"
+CAP = {"status": 403, "body": b'{"status": 403, "code": "cap_exceeded", "message": "a cap is spent"}'}
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip(tmp_path_factory.mktemp("film") / "film.mov", seconds=1, size="160x90")
+
+
+@pytest.fixture
+def house(tmp_path: Path, b2: localb2.LocalB2) -> House:
+    return House(tmp_path, b2)
+
+
+@pytest.fixture
+def shop(house: House) -> Iterator[workshop.Workshop]:
+    with workshop.opened(config.load(house.environment)) as shop:
+        yield shop
+
+
+def hire(shop: workshop.Workshop, *, seats: int = 1) -> daemon.Daemon:
+    return daemon.Daemon(shop, seats=seats, poll_every=timedelta(seconds=0.2), drain=timedelta(seconds=10))
+
+
+def hold(worker: daemon.Daemon, shop: workshop.Workshop) -> tuple[ledger.Claim, Beat]:
+    """Claim the next step as a seat of `worker` does, without working on it."""
+    claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=daemon.now(), lease=shop.lease)
+    assert claim is not None
+    worker._running[claim.step_id] = claim, Beat()
+    return worker._running[claim.step_id]
+
+
+def discovered(house: House, shop: workshop.Workshop, *films: Path) -> None:
+    for number, film in enumerate(films):
+        house.upload(film, f"{number}.mov")
+    daemon.sweep_once(shop)
+
+
+def lease_of(shop: workshop.Workshop) -> tuple[str, object, float]:
+    step = stats.steps(shop.readings, 1)[0]
+    return step.status, step.lease_until, step.progress
+
+
+def test_polls_that_fail_keep_no_seat_from_working_and_do_not_end(
+    house: House, shop: workshop.Workshop, b2: localb2.LocalB2, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    discovered(house, shop, film)
+    b2.faults.append(localb2.Fault(LIST, **CAP, times=-1))
+    with hire(shop):
+        wait_for(lambda: stats.counts(shop.readings).get("completed") == 1, "the film to be made")
+        house.upload(film, "later.mov")
+        b2.faults.clear()
+        wait_for(lambda: stats.counts(shop.readings).get("completed") == 2, "the later film")
+
+
+def test_a_bucket_that_is_gone_is_told_and_polled_for_again(
+    house: House, shop: workshop.Workshop, b2: localb2.LocalB2, film: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"status": 400, "code": "bad_bucket_id", "message": "Bucket id does not exist"}'
+    house.upload(film)
+    b2.faults.append(localb2.Fault(LIST, 400, body))
+    with hire(shop) as worker:
+        assert worker.wait(until_idle=True)
+    assert stats.counts(shop.readings) == {"completed": 1}
+    told = [record.getMessage() for record in caplog.records if "b2_bucket_gone" in record.getMessage()]
+    assert len(told) == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_a_lease_is_renewed_with_the_progress_while_work_advances(
+    house: House, shop: workshop.Workshop, film: Path
+) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    _, beat = hold(worker, shop)
+    before = lease_of(shop)
+    beat.advance(0.5)
+    worker._renew()
+    status, until, progress = lease_of(shop)
+    assert (status, progress) == ("running", 0.5)
+    assert until > before[1]
+    beat.check()
+
+
+def test_a_step_that_was_lost_is_told_to_stop(house: House, shop: workshop.Workshop, film: Path) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    _, beat = hold(worker, shop)
+    ledger.release_worker(shop.db, shop.scratch.worker, now=daemon.now(), max_attempts=4, hint="")
+    worker._renew()
+    with pytest.raises(Stopped):
+        beat.check()
+
+
+def test_a_step_that_stalls_is_stopped_and_tried_again(
+    house: House, shop: workshop.Workshop, film: Path
+) -> None:
+    discovered(house, shop, film)
+    impatient = dataclasses.replace(shop, stall=timedelta(seconds=-1))
+    worker = hire(impatient)
+    claim, beat = hold(worker, impatient)
+    before = lease_of(shop)
+    worker._renew()
+    assert lease_of(shop) == before  # what stalls does not keep its lease
+    with pytest.raises(Failure):
+        beat.check()
+    steps.perform(claim, shop, beat, clock=daemon.now)
+    step = stats.steps(shop.readings, 1)[0]
+    assert (step.status, step.attempts, step.error_code) == ("pending", 1, "stalled")
+
+
+def test_an_outage_of_the_database_pauses_seats_and_ticks_and_ends_none(
+    house: House,
+    film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    with ExitStack() as stack:
+        shop = stack.enter_context(workshop.opened(config.load(house.environment)))
+        discovered(house, shop, film)
+        locker = stack.enter_context(closing(database.driver().connect(str(house.folder / "watcher.db"))))
+        locker.execute("BEGIN IMMEDIATE")
+        with hire(shop) as worker:
+            wait_for(lambda: "seat_paused" in caplog.text, "the seat to meet the lock")
+            wait_for(lambda: "poll_failed" in caplog.text, "the poll to meet the lock")
+            locker.execute("ROLLBACK")
+            assert worker.wait(until_idle=True)
+        assert stats.counts(shop.readings) == {"completed": 1}
+
+
+def test_a_seat_outlives_what_nobody_expected(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    claim, fails = ledger.claim, iter([True])
+
+    def claim_at_second_try(*arguments: object, **named: object) -> ledger.Claim | None:
+        if next(fails, False):
+            raise RuntimeError("a bug below the step")
+        return claim(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "claim", claim_at_second_try)
+    house.upload(film)
+    with hire(shop) as worker:
+        assert worker.wait(until_idle=True)
+    assert stats.counts(shop.readings) == {"completed": 1}
+
+
+def test_until_idle_leaves_nothing_to_clear_away(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "CLEAR_AT_ONCE", 1)
+    house.upload(film)
+    with hire(shop) as worker:
+        assert worker.wait(until_idle=True)
+    assert house.unaccounted() == set()
+    assert shop.scratch.video_ids() == []
+
+
+def test_until_idle_ends_well_when_only_the_clearing_away_fails(
+    house: House, shop: workshop.Workshop, b2: localb2.LocalB2, film: Path
+) -> None:
+    house.upload(film)
+    b2.faults.append(localb2.Fault(DELETE, **CAP, times=-1))
+    with hire(shop) as worker:
+        assert worker.wait(until_idle=True)
+    b2.faults.clear()
+    steps.clear_away(shop, go_on=lambda: True)
+    assert house.unaccounted() == set()
+
+
+def test_a_stop_ends_the_longest_pause(shop: workshop.Workshop, b2: localb2.LocalB2) -> None:
+    b2.faults.append(localb2.Fault(LIST, headers={"Retry-After": "9000"}))
+    with hire(shop, seats=3) as worker:
+        wait_for(lambda: b2.calls[LIST] == 1, "the poll that is told to wait")
+        threading.Thread(target=worker.stop).start()
+        assert not worker.wait()
+
+
+def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+    """Tidy the scratch folder, with `then` called when it was decided what is to be removed."""
+    finished = stats.finished
+
+    def decide(*arguments: object) -> set[int]:
+        decided = finished(*arguments)  # type: ignore[arg-type]
+        then()
+        return decided
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stats, "finished", decide)
+        worker._tidy_scratch()
+
+
+def test_a_step_that_begins_while_its_videos_folder_is_removed_keeps_its_own(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    while worker._work():
+        pass
+    assert stats.counts(shop.readings) == {"completed": 1}
+    begun, tidied, kept = threading.Event(), threading.Event(), []
+
+    def perform(claim: ledger.Claim, shop: workshop.Workshop, *_: object, **__: object) -> None:
+        with shop.scratch.attempt(claim.video_id, claim.token) as folder:
+            begun.set()
+            assert tidied.wait(60)
+            kept.append(folder.is_dir())
+
+    seat = threading.Thread(target=worker._work)
+
+    def requeue_and_begin() -> None:
+        ledger.requeue(shop.db, ids=[1], from_scratch=True, now=daemon.now())
+        monkeypatch.setattr(steps, "perform", perform)
+        seat.start()
+        begun.wait(0.3)  # in vain, if it may not begin yet
+
+    shop.scratch.video(1)
+    tidied_while(worker, monkeypatch, requeue_and_begin)
+    tidied.set()
+    seat.join()
+    assert kept == [True]
+
+
+def test_on_a_full_disk_what_waits_gives_way_to_what_is_worked_on(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovered(house, shop, film, film)
+    worker = hire(shop)
+    assert worker._work()  # the first video is inspected, and waits
+    assert worker._work()
+    claim, _ = hold(worker, shop)
+    worker._tidy_scratch()
+    assert set(shop.scratch.video_ids()) == {1, 2}
+    monkeypatch.setattr(daemon, "LOW_DISK_BYTES", 2**60)
+    worker._tidy_scratch()
+    assert shop.scratch.video_ids() == [claim.video_id]

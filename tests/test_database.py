@@ -1,0 +1,109 @@
+"""Opening, upgrading and copying the database."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic import autogenerate
+from alembic.runtime.migration import MigrationContext
+
+from watcher import database, models, stats
+from watcher.errors import Misconfigured, Outage
+
+
+def test_the_migrations_make_the_tables_that_the_models_describe(tmp_path: Path) -> None:
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    database.upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert autogenerate.compare_metadata(context, models.Base.metadata) == []
+        view = connection.exec_driver_sql("SELECT * FROM video_status")
+        assert tuple(view.keys()) == stats.VIDEO_STATUS
+    engine.dispose()
+
+
+def test_a_second_upgrade_does_nothing(tmp_path: Path) -> None:
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    assert database.upgrade(engine) == ["0001", "0002"]
+    assert database.upgrade(engine) == []
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    database.upgrade(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Misconfigured, match="newer"):
+        database.upgrade(engine)
+    engine.dispose()
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(Misconfigured, match="not Watcher's"):
+        database.upgrade(engine)
+    assert sqlalchemy.inspect(engine).get_table_names() == ["theirs"]
+    engine.dispose()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "watcher.db").write_text("hello, I am a text file, and longer than a header\n" * 50)
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    with pytest.raises(Misconfigured, match="cannot be used"):
+        database.upgrade(engine)
+    engine.dispose()
+
+
+def test_readers_cannot_write(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/watcher.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    reader = database.open_for_reading(url)
+    with pytest.raises(Outage, match="readonly"), reader.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM videos")
+    engine.dispose()
+    reader.dispose()
+
+
+def test_a_writer_begins_immediately_and_waits_for_the_disk(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/watcher.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        other = database.driver().connect(str(tmp_path / "watcher.db"), timeout=0)
+        with pytest.raises(database.driver().OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_safe"),
+    [
+        ((3, 40, 1), False), ((3, 44, 5), False), ((3, 44, 6), True), ((3, 50, 6), False), ((3, 50, 7), True),
+        ((3, 51, 2), False), ((3, 51, 3), True), ((3, 53, 4), True),
+    ],
+)  # fmt: skip
+def test_wal_is_used_only_where_sqlite_keeps_what_was_committed(
+    version: tuple[int, ...], is_safe: bool
+) -> None:
+    assert database.has_safe_wal(version) is is_safe
+
+
+def test_a_backup_is_a_whole_database(tmp_path: Path) -> None:
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    database.upgrade(engine)
+    database.backup(engine, tmp_path / "copy.db")
+    copy = database.open_for_writing(f"sqlite:///{tmp_path}/copy.db")
+    assert database.is_current(copy)
+    assert database.check(copy) == []
+    with pytest.raises(Misconfigured, match="exists already"):
+        database.backup(engine, tmp_path / "copy.db")
+    engine.dispose()
+    copy.dispose()

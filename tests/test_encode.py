@@ -1,0 +1,316 @@
+"""From a source to verified files: real ffmpeg, real containers, everything measured again with PyAV."""
+
+import dataclasses
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import iscc_samples
+import pytest
+from clips import H264, PROFILE, bench, cut, inspect, inspect_file, make, run, served
+
+from watcher import encode, plan
+from watcher.errors import Failure, Stopped
+from watcher.media import Media
+
+
+@dataclass(frozen=True)
+class Film:
+    media: Media
+    plan: plan.Plan
+    video: encode.Made
+    audio: encode.Made | None
+    poster: encode.Made
+    mp4: encode.Made
+
+
+def film(source: str | Path, folder: Path, *, name: str, size_bytes: int) -> Film:
+    """Do what the five steps do, each in a folder of its own."""
+    found = inspect(source, folder, name=name, size_bytes=size_bytes)
+    made = plan.make(found, PROFILE)
+    video = encode.video(source, found, made.video, bench(folder))
+    audio = encode.audio(source, found, made.audio, bench(folder)) if made.audio else None
+    poster = encode.stills(source, found, made.stills, bench(folder))
+    mp4 = encode.package([video.path], audio.path if audio else None, found, made.video, bench(folder))
+    return Film(found, made, video, audio, poster, mp4)
+
+
+def film_of(path: Path) -> Film:
+    return film(path, path.parent, name=path.name, size_bytes=path.stat().st_size)
+
+
+def packets(path: Path, kind: str) -> list[tuple[float, float]]:
+    """Return start and length in seconds of the shown packets of a track, in the order of showing."""
+    with av.open(str(path)) as container:
+        streams = [stream for stream in container.streams if stream.type == kind]
+        zero = (container.start_time or 0) / av.time_base
+        return sorted(
+            (float(p.pts * p.time_base) - zero, float((p.duration or 0) * p.time_base))
+            for p in container.demux(streams[0])
+            if p.size and p.pts is not None
+        )
+
+
+def decoded(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        yield from container.decode(video=0)
+
+
+def boxes(path: Path) -> list[bytes]:
+    names, data, place = [], path.read_bytes(), 0
+    while place < len(data):
+        names.append(data[place + 4 : place + 8])
+        place += int.from_bytes(data[place : place + 4], "big")
+    return names
+
+
+@pytest.mark.parametrize("ending", ["avi", "flv", "gif", "m1v", "mpg", "swf"])
+def test_a_real_clip_keeps_its_frames_its_length_and_its_sync(tmp_path: Path, ending: str) -> None:
+    sample = next(path for path in iscc_samples.videos() if path.suffix == f".{ending}")
+
+    with served(sample.parent) as url:
+        made = film(f"{url}{sample.name}", tmp_path, name=sample.name, size_bytes=sample.stat().st_size)
+
+    assert len(list(decoded(made.mp4.path))) == (120 if ending == "gif" else 1441)
+    pictures, source = packets(made.mp4.path, "video"), packets(sample, "video")
+    length = pictures[-1][0] - pictures[0][0]
+    if ending != "m1v":  # has no times of its own
+        assert length == pytest.approx(source[-1][0] - source[0][0], abs=0.05)
+    assert pictures[-1][0] + pictures[-1][1] == pytest.approx(5.0 if ending == "gif" else 60.1, abs=0.1)
+    if made.audio is not None:
+        sounds, heard = packets(made.mp4.path, "audio"), packets(sample, "audio")
+        assert sounds[-1][0] + sounds[-1][1] == pytest.approx(heard[-1][0] + heard[-1][1], abs=0.1)
+        distance = pictures[0][0] - max(sounds[0][0], 0.0)
+        assert distance == pytest.approx(source[0][0] - max(heard[0][0], 0.0), abs=0.05)
+    with av.open(str(made.mp4.path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+        assert [one.codec_context.name for one in container.streams.audio] == (["aac"] if made.audio else [])
+    assert boxes(made.mp4.path).index(b"moov") < boxes(made.mp4.path).index(b"mdat")
+    assert boxes(made.video.path).count(b"moof") >= 3
+
+
+def test_a_source_that_already_plays_is_copied_packet_by_packet(tmp_path: Path) -> None:
+    clip = make(
+        tmp_path / "clip.mp4",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "35",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        seconds=10,
+    )
+
+    made = film_of(clip)
+
+    assert made.audio is not None
+    assert made.video.is_copy
+    assert made.audio.is_copy
+    for kind in ("video", "audio"):
+        ours, theirs = packets(made.mp4.path, kind), packets(clip, kind)
+        assert [start for start, _ in ours] == pytest.approx([start for start, _ in theirs], abs=0.0001)
+    with av.open(str(made.mp4.path)) as copy, av.open(str(clip)) as source:
+        copied = [bytes(packet) for packet in copy.demux(video=0) if packet.size]
+        original = [bytes(packet) for packet in source.demux(video=0) if packet.size]
+    assert copied == original
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "size", "shown"),
+    [
+        ("portrait.mp4", (), "1080x1920", (720, 1280)),
+        ("landscape.mp4", (), "1920x1080", (1280, 720)),
+        ("small.mkv", ("-c:v", "ffv1"), "64x48", (64, 48)),
+        ("odd.mkv", ("-vf", "scale=65:49", "-c:v", "ffv1", "-pix_fmt", "yuv444p"), "64x48", (64, 48)),
+        ("pal.mpg", ("-vf", "setsar=16/11", "-c:v", "mpeg2video"), "720x576", (1024, 576)),
+        ("rgb.avi", ("-c:v", "png"), "320x180", (320, 180)),
+        ("ten-bit.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p10le"), "320x180", (320, 180)),
+    ],
+)
+def test_the_picture_has_the_size_that_a_viewer_of_the_source_sees(
+    tmp_path: Path, name: str, arguments: tuple[str, ...], size: str, shown: tuple[int, int]
+) -> None:
+    made = film_of(make(tmp_path / name, *arguments, size=size, seconds=0.4, sound=False))
+
+    first = next(decoded(made.mp4.path))
+    assert (first.width, first.height, first.format.name) == (*shown, "yuv420p")
+    poster = next(decoded(made.poster.path))
+    assert (poster.width, poster.height) == shown
+
+
+def test_a_turned_phone_clip_comes_out_upright(tmp_path: Path) -> None:
+    # A white left half; turned clockwise it is on top.
+    half = "color=black:size=320x180:duration=0.4,drawbox=0:0:160:180:white:fill"
+    run("-f", "lavfi", "-i", half, *H264, str(tmp_path / "flat.mp4"))
+    run(
+        "-display_rotation",
+        "-90",
+        "-i",
+        str(tmp_path / "flat.mp4"),
+        "-c",
+        "copy",
+        str(tmp_path / "turned.mp4"),
+    )
+
+    made = film_of(tmp_path / "turned.mp4")
+
+    for path in (made.mp4.path, made.poster.path):
+        first = next(decoded(path))
+        assert (first.width, first.height, first.rotation) == (180, 320, 0)
+        luma = bytes(first.planes[0])
+        stride = first.planes[0].line_size
+        assert luma[20 * stride + 90] > 200
+        assert luma[300 * stride + 90] < 50
+
+
+@pytest.mark.parametrize("name", ["late.mkv", "late.mp4"])
+def test_sound_that_begins_late_stays_late(tmp_path: Path, name: str) -> None:
+    codecs = ("-c:v", "mpeg4", "-c:a", "aac" if name.endswith("mp4") else "libmp3lame")
+    made = film_of(make(tmp_path / name, *codecs, sound_late=1.0, seconds=2))
+
+    with av.open(str(made.mp4.path)) as container:
+        loud = [
+            frame.time
+            for frame in container.decode(audio=0)
+            if frame.time is not None and max(array("f", bytes(frame.planes[0]))) > 0.05
+        ]
+    assert min(loud) == pytest.approx(1.0, abs=0.06)
+    assert max(loud) == pytest.approx(3.0, abs=0.06)
+    assert packets(made.mp4.path, "video")[0][0] <= 0.05
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("name", ["tiny.mp4", "tiny.avi", "tiny.mkv"])
+def test_a_clip_of_hardly_any_frames_has_a_film_and_a_poster(tmp_path: Path, name: str, frames: int) -> None:
+    codec = ("-c:v", "mpeg4", "-frames:v", str(frames))
+    made = film_of(make(tmp_path / name, *codec, seconds=1, sound=False))
+
+    assert made.mp4.frames == frames
+    assert made.poster.path.stat().st_size > 0
+
+
+def test_frames_keep_their_own_times_where_they_are_uneven(tmp_path: Path) -> None:
+    uneven = "testsrc2=size=320x180:rate=25:duration=3,select='not(mod(n,7))+gt(n,50)'"
+    run(
+        *("-f", "lavfi", "-i", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:1000"),
+        *("-c:v", "libvpx", "-deadline", "realtime", str(tmp_path / "uneven.webm")),
+    )
+
+    made = film_of(tmp_path / "uneven.webm")
+
+    ours = [start for start, _ in packets(made.mp4.path, "video")]
+    theirs = [start for start, _ in packets(tmp_path / "uneven.webm", "video")]
+    assert ours == pytest.approx(theirs, abs=0.002)
+
+
+def test_a_frame_rate_above_the_cap_is_lowered_without_changing_the_length(tmp_path: Path) -> None:
+    made = film_of(make(tmp_path / "fast.mp4", rate=120, seconds=1, sound=False))
+
+    assert made.mp4.frames == 60
+    assert made.mp4.duration_seconds == pytest.approx(1.0, abs=0.02)
+
+
+def test_an_interlaced_source_comes_out_progressive_with_every_frame(tmp_path: Path) -> None:
+    clip = make(
+        tmp_path / "tape.mpg",
+        *("-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ildct+ilme"),
+        rate=50,
+        seconds=2,
+        sound=False,
+    )
+
+    made = film_of(clip)
+
+    assert made.plan.video.deinterlace
+    assert made.mp4.frames == 50
+    assert not next(decoded(made.mp4.path)).interlaced_frame
+
+
+def test_a_trimmed_phone_clip_shows_only_what_was_kept(tmp_path: Path) -> None:
+    make(tmp_path / "whole.mp4", *H264, "-g", "250", "-c:a", "aac")
+    run("-ss", "1", "-i", str(tmp_path / "whole.mp4"), "-c", "copy", str(tmp_path / "trimmed.mp4"))
+
+    made = film_of(tmp_path / "trimmed.mp4")
+
+    assert made.mp4.duration_seconds == pytest.approx(1.0, abs=0.06)
+    assert made.mp4.frames == pytest.approx(25, abs=1)
+
+
+def test_subtitles_that_outlast_the_picture_are_no_sign_of_a_cut_file(tmp_path: Path) -> None:
+    (tmp_path / "words.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nhello\n")
+    make(tmp_path / "bare.mkv")
+    run(
+        *("-i", str(tmp_path / "bare.mkv"), "-i", str(tmp_path / "words.srt"), "-map", "0", "-map", "1"),
+        *("-c:v", "copy", "-c:a", "copy", str(tmp_path / "with-words.mkv")),
+    )
+
+    made = film_of(tmp_path / "with-words.mkv")
+
+    assert made.media.duration_seconds == pytest.approx(9.0, abs=0.1)
+    assert made.mp4.duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "avi", "flv", "rm"])
+def test_a_source_whose_upload_broke_off_is_truncated_whatever_ffmpeg_says(
+    tmp_path: Path, ending: str
+) -> None:
+    sample = next(path for path in iscc_samples.videos() if path.suffix == f".{ending}")
+    half = cut(sample, tmp_path / f"half.{ending}", share=0.5)
+
+    with pytest.raises(Failure) as caught:
+        film_of(half)
+
+    assert caught.value.code == "source_truncated"
+
+
+def test_a_source_with_bytes_turned_over_is_damaged(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", "-c:v", "mpeg4", "-b:v", "2M", seconds=2, sound=False)
+    data = bytearray(clip.read_bytes())
+    for place in range(4000, len(data) - 4000, 997):
+        data[place] ^= 0x55
+    clip.write_bytes(data)
+
+    with pytest.raises(Failure) as caught:
+        film_of(clip)
+
+    assert caught.value.code == "source_damaged"
+
+
+def test_a_copy_that_does_not_verify_is_encoded_instead(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", *H264, "-g", "25", "-crf", "40", sound=False)
+    found = inspect_file(clip, tmp_path)
+    made = plan.make(found, PROFILE).video
+    wrong = dataclasses.replace(made, mode="copy", width=160, height=90)
+
+    part = encode.video(clip, found, wrong, bench(tmp_path))
+
+    assert not part.is_copy
+    assert (part.width, part.height) == (160, 90)
+
+
+def test_a_stopped_step_leaves_with_the_reason(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", seconds=1)
+    found = inspect_file(clip, tmp_path)
+    table = bench(tmp_path)
+    table.beat.stop(Stopped("shutting down"))
+
+    with pytest.raises(Stopped):
+        encode.video(clip, found, plan.make(found, PROFILE).video, table)
+
+
+def test_a_films_tags_and_chapters_stay_behind(tmp_path: Path) -> None:
+    make(
+        tmp_path / "tagged.mp4",
+        *(*H264, "-c:a", "aac", "-metadata", "location=+48.2+16.3/", "-metadata", "title=Secret"),
+    )
+
+    made = film_of(tmp_path / "tagged.mp4")
+
+    with av.open(str(made.mp4.path)) as container:
+        assert not {"location", "title"} & set(container.metadata)
+    assert b"Secret" not in made.mp4.path.read_bytes()

@@ -1,0 +1,32 @@
+"""The README's tables say what the code does."""
+
+import re
+from pathlib import Path
+
+from watcher import errors, stats
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_error_code_of_a_video_is_documented_with_its_permanence() -> None:
+    documented = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \|$", README, re.MULTILINE))
+    world = {"b2_unavailable", "b2_unauthorized", "b2_cap_exceeded", "b2_bucket_gone"}
+    world |= {"disk_full", "database_unavailable"}
+    expected = {
+        code: "no" if facts.permanent else "yes" for code, facts in errors.CODES.items() if code not in world
+    }
+    assert documented == expected
+
+
+def test_every_column_of_the_view_is_documented() -> None:
+    table = README.partition("## The status table")[2].partition("##")[0]
+    documented = [
+        name
+        for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(documented) == sorted(stats.VIDEO_STATUS)
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    assert re.match(r"# Watcher\n\n```sh\nmake demo .*\nmake test\n```\n", README)

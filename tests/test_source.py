@@ -1,0 +1,318 @@
+"""What ffmpeg sees of a source: byte ranges over HTTP, from the local B2 through the block cache."""
+
+import concurrent.futures
+import http.client
+import os
+import pathlib
+import random
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from watcher import bucket as door
+from watcher import localb2, source
+from watcher.beat import Beat
+from watcher.errors import Outage, SourceGone, Stopped
+
+BLOCK = 10_000
+CAP_EXCEEDED = b'{"status": 403, "code": "download_cap_exceeded", "message": "a cap is spent"}'
+DOWNLOAD = "b2_download_file_by_id"
+
+
+class Film:
+    """An object in the bucket, a server, and the calls that were made for it."""
+
+    def __init__(self, b2: localb2.LocalB2, bucket: door.Bucket, server: source.Server, folder: Path) -> None:
+        self.b2, self.bucket, self.server = b2, bucket, server
+        self.folder = folder / "blocks"
+        self.data = b""
+        self.file_id = ""
+
+    def put(self, size_bytes: int) -> None:
+        self.data = os.urandom(size_bytes)
+        path = self.folder.parent / "film"
+        path.write_bytes(self.data)
+        self.file_id = self.bucket.upload(
+            path, "film", content_type="video/mp4", info={}, beat=Beat()
+        ).file_id
+
+    def open(self, beat: Beat | None = None) -> AbstractContextManager[source.Opened]:
+        return self.server.open(self.file_id, len(self.data), folder=self.folder, beat=beat or Beat())
+
+    @property
+    def fetched(self) -> int:
+        return self.b2.calls[DOWNLOAD]
+
+
+@pytest.fixture
+def film(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Film]:
+    monkeypatch.setattr(source, "BLOCK_BYTES", BLOCK)
+    with source.Server(bucket) as server:
+        yield Film(b2, bucket, server, tmp_path)
+
+
+def ask(url: str, wanted: str | None = None, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc)
+    try:
+        connection.request(method, parts.path, headers={"Range": wanted} if wanted else {})
+        answer = connection.getresponse()
+        try:
+            body = answer.read()
+        except http.client.IncompleteRead as cut:
+            body = cut.partial
+        return answer.status, dict(answer.getheaders()), body
+    finally:
+        connection.close()
+
+
+RANGES = {
+    "bytes=0-": (0, 35_000),
+    "bytes=0-0": (0, 1),
+    "bytes=9999-10000": (9_999, 10_001),
+    "bytes=12345-23456": (12_345, 23_457),
+    "bytes=34999-": (34_999, 35_000),
+    "bytes=30000-99999": (30_000, 35_000),
+    "bytes=-1": (34_999, 35_000),
+    "bytes=-20001": (14_999, 35_000),
+    "bytes=-99999": (0, 35_000),
+}
+NO_RANGES = ["bytes=35000-", "bytes=99999-", "bytes=-0", "bytes=7-3", "bytes=-", "x=1-2"]
+
+
+def test_a_range_is_answered_with_exactly_its_bytes(film: Film) -> None:
+    film.put(35_000)
+    with film.open() as opened:
+        for wanted, (start, end) in RANGES.items():
+            status, headers, body = ask(opened.url, wanted)
+            assert (wanted, status, body) == (wanted, 206, film.data[start:end])
+            assert headers["Content-Range"] == f"bytes {start}-{end - 1}/35000"
+            assert headers["Content-Length"] == str(end - start)
+        opened.check()
+
+
+def test_without_a_range_all_of_it_is_answered(film: Film) -> None:
+    film.put(35_000)
+    with film.open() as opened:
+        status, headers, body = ask(opened.url)
+        assert (status, body, headers["Accept-Ranges"]) == (200, film.data, "bytes")
+
+
+def test_a_head_request_fetches_nothing(film: Film) -> None:
+    film.put(35_000)
+    with film.open() as opened:
+        status, headers, body = ask(opened.url, method="HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "35000", b"")
+    assert film.fetched == 0
+
+
+def test_what_lies_past_the_end_is_refused_with_the_size(film: Film) -> None:
+    film.put(35_000)
+    with film.open() as opened:
+        for wanted in NO_RANGES:
+            status, headers, body = ask(opened.url, wanted)
+            assert (wanted, status, headers["Content-Range"], body) == (wanted, 416, "bytes */35000", b"")
+        opened.check()
+
+
+def test_an_empty_source_has_no_range(film: Film) -> None:
+    with film.open() as opened:
+        assert [ask(opened.url, wanted)[0] for wanted in (None, "bytes=0-", "bytes=-5")] == [200, 416, 416]
+
+
+def test_each_block_is_fetched_once_however_many_read_it(film: Film) -> None:
+    film.put(10 * BLOCK - 5)
+    with film.open() as one, film.open() as two, concurrent.futures.ThreadPoolExecutor(8) as readers:
+        answers = readers.map(ask, [one.url, two.url] * 4)
+        assert all(body == film.data for _, _, body in answers)
+    with film.open() as again:
+        assert ask(again.url)[2] == film.data
+    assert film.fetched == 10
+
+
+def test_only_a_reader_that_reads_on_is_read_ahead_for(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "BLOCK_BYTES", BLOCK)
+    for last, blocks in ((0, 1), (BLOCK - 1, 1), (2 * BLOCK, 5)):
+        b2.calls.clear()
+        with source.Server(bucket) as server:
+            film = Film(b2, bucket, server, tmp_path)
+            film.put(20 * BLOCK)
+            with film.open() as opened:
+                ask(opened.url, f"bytes=0-{last}")
+            server._pool.shutdown(wait=True)
+            assert film.fetched == blocks
+            server.forget(film.folder)
+
+
+def test_readers_get_the_right_bytes_while_blocks_are_dropped_under_them(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "CACHE_BYTES", 3 * BLOCK)
+    film.put(12 * BLOCK + 17)
+    size, dice = len(film.data), random.Random(7)
+    spans = [sorted((dice.randrange(size), dice.randrange(size))) for _ in range(30)]
+    with film.open() as opened, concurrent.futures.ThreadPoolExecutor(6) as readers:
+
+        def read(span: list[int]) -> bool:
+            return ask(opened.url, f"bytes={span[0]}-{span[1]}")[2] == film.data[span[0] : span[1] + 1]
+
+        assert all(readers.map(read, [*spans, [0, size - 1]]))
+        opened.check()
+        film.server._pool.shutdown(wait=True)
+        assert len(list(film.folder.iterdir())) <= 3 + source.READ_AHEAD
+    assert film.fetched > 13
+
+
+def test_a_block_appears_under_its_name_only_when_it_is_whole(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A reader may hold the name of a block that was dropped and is being fetched again.
+    film.put(BLOCK)
+    write, seen = pathlib.Path.write_bytes, []
+
+    def write_slowly(path: Path, data: bytes) -> int:
+        written = write(path, data[: BLOCK // 2])
+        seen.append((film.folder / "00000000").exists())
+        return written if len(data) <= BLOCK // 2 else write(path, data)
+
+    with film.open() as opened:
+        monkeypatch.setattr(pathlib.Path, "write_bytes", write_slowly)
+        assert ask(opened.url)[2] == film.data
+    assert seen == [False]
+    assert [path.name for path in film.folder.iterdir()] == ["00000000"]
+
+
+def test_an_outage_reaches_the_step_and_not_only_the_reader(film: Film) -> None:
+    film.put(3 * BLOCK)
+    beat = Beat()
+    with film.open(beat) as opened:
+        ask(opened.url, "bytes=0-0")
+        film.b2.faults.append(localb2.Fault(DOWNLOAD, 403, CAP_EXCEEDED))
+        status, _, body = ask(opened.url)
+        assert (status, body) == (200, film.data[:BLOCK])
+        for meets_it in (opened.check, beat.check):
+            with pytest.raises(Outage) as caught:
+                meets_it()
+            assert caught.value.code == "b2_cap_exceeded"
+
+
+def test_what_could_not_be_fetched_is_fetched_when_it_is_asked_for_again(film: Film) -> None:
+    film.put(BLOCK)
+    film.b2.faults.append(localb2.Fault(DOWNLOAD, 403, CAP_EXCEEDED))
+    with film.open() as opened:
+        ask(opened.url)
+    with film.open() as opened:
+        assert ask(opened.url)[2] == film.data
+        opened.check()
+
+
+def test_a_source_that_was_deleted_is_said_to_be_gone(film: Film) -> None:
+    film.put(BLOCK)
+    film.bucket.delete(film.file_id, "film")
+    beat = Beat()
+    with film.open(beat) as opened:
+        ask(opened.url)
+        for meets_it in (opened.check, beat.check):
+            with pytest.raises(SourceGone):
+                meets_it()
+
+
+def test_a_full_disk_is_an_outage_and_leaves_no_half_block(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film.put(BLOCK)
+    write = pathlib.Path.write_bytes
+
+    def no_space(path: Path, data: bytes) -> int:
+        write(path, data[:10])
+        raise OSError(28, "No space left on device")
+
+    with film.open() as opened:
+        with monkeypatch.context() as full:
+            full.setattr(pathlib.Path, "write_bytes", no_space)
+            ask(opened.url)
+        with pytest.raises(Outage) as caught:
+            opened.check()
+        assert caught.value.code == "disk_full"
+        assert list(film.folder.iterdir()) == []
+    with film.open() as opened:
+        assert ask(opened.url)[2] == film.data
+
+
+def test_a_stopped_step_gets_no_more_bytes(film: Film) -> None:
+    film.put(BLOCK)
+    beat = Beat()
+    with film.open(beat) as opened:
+        beat.stop(Stopped())
+        assert ask(opened.url)[2] == b""
+        opened.check()  # the beat says why
+
+
+def test_an_unknown_secret_finds_nothing(film: Film) -> None:
+    film.put(BLOCK)
+    with film.open() as opened:
+        for url in (opened.url[:-1], opened.url + "x", opened.url.rsplit("/", 1)[0] + "/"):
+            assert ask(url)[0] == 404
+    assert ask(opened.url)[0] == 404
+    assert film.fetched == 0
+
+
+def test_nothing_is_served_after_the_source_was_closed_and_the_step_is_left_alone(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1_000_000)
+    film.put(30_000_000)  # more than the sockets' buffers hold
+    beat = Beat()
+    with film.open(beat) as opened, socket.socket() as client:
+        parts = urllib.parse.urlsplit(opened.url)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.connect((parts.hostname, parts.port))
+        client.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        received = len(client.recv(1000))
+        client_of_a_closed_source = client.dup()
+    film.b2.faults.append(localb2.Fault(DOWNLOAD, 403, CAP_EXCEEDED, times=-1))
+    with client_of_a_closed_source as client:
+        while data := client.recv(1_000_000):
+            received += len(data)
+    assert received < len(film.data)
+    beat.check()  # ffmpeg hung up and is gone: what its last request met is no longer the step's matter
+
+
+def test_a_slow_reader_gets_every_byte(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    # ffmpeg may read a film of few bits per second, which it encodes slowly, for longer than any time-out.
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr(source._Handler, "timeout", 0.2)
+    film.put(30_000_000)
+    with film.open() as opened, socket.socket() as slow:
+        parts = urllib.parse.urlsplit(opened.url)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        slow.connect((parts.hostname, parts.port))
+        slow.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        for _ in range(3):
+            with socket.create_connection((parts.hostname, parts.port)) as silent:
+                assert silent.recv(1) == b""  # the server's patience with it is over
+        received = b"".join(iter(lambda: slow.recv(1_000_000), b""))
+        opened.check()
+    assert received.endswith(film.data)
+
+
+def test_blocks_that_are_in_use_are_not_forgotten(film: Film) -> None:
+    film.put(3 * BLOCK)
+    with film.open() as opened:
+        ask(opened.url, "bytes=0-0")
+        film.server.forget(film.folder)
+        assert ask(opened.url)[2] == film.data
+    assert film.fetched == 3
+    film.server.forget(film.folder)
+    film.server.forget(film.folder)
+    with film.open() as opened:
+        assert ask(opened.url)[2] == film.data
+    assert film.fetched == 6

@@ -1,0 +1,334 @@
+"""Bytes to and from B2: ranges, whole files, and uploads in one piece or in parts."""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import io
+import pathlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from b2sdk.v3 import exception
+from typing_extensions import Buffer, override
+
+from watcher import beat as beats
+from watcher.bucket import listing, session, trouble
+from watcher.errors import Failure, Misconfigured, Outage, SourceGone, Stopped
+
+PARTS_AT_ONCE = (
+    4  # one connection rarely fills a line to B2; more than four gain little and starve other seats
+)
+BLOCK_BYTES = 1024 * 1024
+SLOWEST_BYTES_PER_SECOND = 32 * 1024  # below this a range read counts as stuck
+GRACE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an upload left in the bucket; `sha1` in hex, of the whole file."""
+
+    file_id: str
+    name: str
+    size_bytes: int
+    sha1: str
+
+
+def read_range(opened: session.Session, file_id: str, start: int, end: int) -> bytes:
+    """Try once to read the bytes from `start` up to `end`; raises what b2sdk raises."""
+    response = _get(opened, file_id, (start, end - 1))
+    offset = _offset(response)
+    if offset != start:
+        response.close()
+        raise exception.B2ConnectionError(f"B2 sent bytes from {offset}, not from {start}")
+    wanted, found = end - start, bytearray()
+    for block in session.blocks(response, GRACE_SECONDS + wanted / SLOWEST_BYTES_PER_SECOND):
+        found += block
+        if len(found) > wanted:  # B2 may answer `bytes=0-9` with the whole file
+            break
+    if len(found) < wanted:
+        raise exception.B2ConnectionError(f"the body ended after {len(found)} of {wanted} bytes")
+    return bytes(found[:wanted])
+
+
+def download(opened: session.Session, file_id: str, path: pathlib.Path, *, beat: beats.Beat) -> None:
+    """Write a whole file to `path`; what is broken off is taken up again, as long as bytes keep coming."""
+    doing = f"download {file_id}"
+    try:
+        with trouble.translated(doing), path.open("wb") as target:
+            fetch = _Fetch(opened, file_id, target, beat)
+            while not fetch.is_complete:
+                before = fetch.done
+                try:
+                    trouble.patiently(doing, fetch.go_on, sleep=beat.wait)
+                except Outage as outage:
+                    if fetch.done == before or not trouble.is_passing(outage):
+                        raise
+            fetch.verify(doing)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def upload(
+    opened: session.Session,
+    bucket_id: str,
+    path: pathlib.Path,
+    name: str,
+    *,
+    content_type: str,
+    info: dict[str, str],
+    beat: beats.Beat,
+) -> Stored:
+    """Upload a file; in parts, several at once, when it is larger than the part size that B2 recommends."""
+    parts = _parts(path, opened.account_info.get_recommended_part_size(), beat)
+    whole = parts.pop()
+    sending = _Sending(opened, path, beat, whole.size, f"upload {name}")
+    if len(parts) > 1:
+        info = {**info, "large_file_sha1": whole.sha1}
+        answer = sending.large(bucket_id, name, content_type, info, parts)
+    else:
+        answer = sending.small(bucket_id, name, content_type, info, whole)
+    if answer["contentLength"] != whole.size:
+        raise Outage(
+            "b2_unavailable", f"upload {name}: B2 stored {answer['contentLength']} of {whole.size} bytes"
+        )
+    return Stored(answer["fileId"], name, whole.size, whole.sha1)
+
+
+def cancel(opened: session.Session, file_id: str) -> None:
+    """Cancel an unfinished large file; fine if there is none of this id."""
+
+    def act() -> None:
+        with contextlib.suppress(exception.FileNotPresent, exception.BadRequest):
+            opened.cancel_large_file(file_id)
+
+    with contextlib.suppress(SourceGone):
+        trouble.patiently(f"cancel the unfinished {file_id}", act)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    number: int
+    start: int
+    size: int
+    sha1: str
+
+
+class _Fetch:
+    """A download in progress: what has come, and what it should be."""
+
+    def __init__(
+        self, opened: session.Session, file_id: str, target: io.BufferedWriter, beat: beats.Beat
+    ) -> None:
+        self._session, self._file_id, self._target, self._beat = opened, file_id, target, beat
+        self._digest = hashlib.sha1(usedforsecurity=False)
+        self._total: int | None = None
+        self._sha1: str | None = None  # which B2 has verified
+        self._claimed_sha1: str | None = None  # which only the uploader has stated
+        self.done = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.done == self._total
+
+    def go_on(self) -> None:
+        """Fetch what is missing, over one connection."""
+        wanted = None if self._total is None or self.done == 0 else (self.done, self._total - 1)
+        response = _get(self._session, self._file_id, wanted)
+        if _offset(response) != self.done:
+            response.close()
+            raise exception.B2ConnectionError(f"B2 did not go on from byte {self.done}")
+        if self._total is None:
+            self._total = int(response.headers["Content-Length"])
+            self._sha1 = listing.stated_sha1(response.headers.get("X-Bz-Content-Sha1"), {})
+            self._claimed_sha1 = response.headers.get("X-Bz-Info-large_file_sha1")
+        left = self._total - self.done
+        for block in session.blocks(response, GRACE_SECONDS + left / SLOWEST_BYTES_PER_SECOND):
+            self._target.write(block)
+            self._digest.update(block)
+            self.done += len(block)
+            self._beat.advance(self.done / self._total)
+        if self.done != self._total:
+            raise exception.B2ConnectionError(f"the body ended after {self.done} of {self._total} bytes")
+
+    def verify(self, doing: str) -> None:
+        found = self._digest.hexdigest()
+        if self._sha1 not in (None, found):
+            raise Outage("b2_unavailable", f"{doing}: the bytes do not have the SHA-1 that B2 states")
+        claimed = listing.stated_sha1(self._claimed_sha1, {})
+        if self._sha1 is None and claimed not in (None, found):
+            raise Failure(
+                "source_damaged", f"{doing}: the bytes do not have the SHA-1 that the uploader stated"
+            )
+
+
+class _Sending:
+    """An upload in progress, shared by the threads that send its parts."""
+
+    def __init__(
+        self, opened: session.Session, path: pathlib.Path, beat: beats.Beat, total: int, doing: str
+    ) -> None:
+        self._session, self._path, self._beat, self._total, self._doing = opened, path, beat, total, doing
+        self._sent: dict[int, int] = {}  # bytes by part
+        self._lock = threading.Lock()
+        self._abandoned = False
+
+    def small(self, bucket_id: str, name: str, content_type: str, info: dict[str, str], whole: _Part) -> Any:
+        def act() -> Any:
+            with self._open(whole) as body:
+                # requests sends an empty stream in chunks, which B2 does not take; it can measure b"".
+                return self._session.upload_file(
+                    bucket_id, name, whole.size, content_type, whole.sha1, info, body if whole.size else b""
+                )
+
+        return trouble.patiently(self._doing, act, sleep=self._beat.wait)
+
+    def large(
+        self, bucket_id: str, name: str, content_type: str, info: dict[str, str], parts: list[_Part]
+    ) -> Any:
+        started = trouble.patiently(
+            f"start to {self._doing}",
+            lambda: self._session.start_large_file(bucket_id, name, content_type, info),
+            sleep=self._beat.wait,
+        )
+        try:
+            self._send(started["fileId"], parts)
+            return self._finish(started["fileId"], [part.sha1 for part in parts])
+        except BaseException:
+            # Should this fail too, the first error is the one to tell, and `list_unfinished` shows the rest.
+            with contextlib.suppress(Outage, Failure, Misconfigured):
+                cancel(self._session, started["fileId"])
+            raise
+
+    def _send(self, file_id: str, parts: list[_Part]) -> None:
+        def send(part: _Part) -> None:
+            def act() -> None:
+                with self._open(part) as body:
+                    self._session.upload_part(file_id, part.number, part.size, part.sha1, body)
+
+            trouble.patiently(f"{self._doing}, part {part.number}", act, sleep=self._wait)
+
+        with concurrent.futures.ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="upload") as pool:
+            jobs = [pool.submit(send, part) for part in parts]
+            try:
+                for job in concurrent.futures.as_completed(jobs):
+                    job.result()
+            except BaseException:
+                self._abandoned = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _finish(self, file_id: str, sha1s: list[str]) -> Any:
+        def act() -> Any:
+            try:
+                return self._session.finish_large_file(file_id, sha1s)
+            except exception.BadRequest:
+                # When only the answer to an earlier try was lost, the file is finished already.
+                found = self._session.get_file_info_by_id(file_id)
+                if found["action"] != "upload":
+                    raise
+                return found
+
+        return trouble.patiently(f"finish to {self._doing}", act, sleep=self._beat.wait)
+
+    def _open(self, part: _Part) -> "_Body":
+        return _Body(self._path, part, self._moved)
+
+    def _moved(self, part: _Part, sent: int) -> None:
+        try:
+            with self._lock:
+                self._sent[part.number] = sent
+                moved = sum(self._sent.values())
+            self._check()
+            self._beat.advance(moved / self._total)
+        except (Stopped, Failure) as why:
+            raise trouble.Interrupted(why) from None
+
+    def _wait(self, seconds: float) -> None:
+        self._check()
+        self._beat.wait(seconds)
+
+    def _check(self) -> None:
+        if self._abandoned:
+            raise Stopped("another part could not be uploaded")
+
+
+class _Body(io.RawIOBase):
+    """A stretch of a file as a request's body, which reports how far it is."""
+
+    def __init__(self, path: pathlib.Path, part: _Part, moved: Callable[[_Part, int], None]) -> None:
+        self._file = path.open("rb")
+        self._part = part
+        self._position = 0
+        self._moved = moved
+        self.seek(0)
+
+    def __len__(self) -> int:
+        return self._part.size
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)[: self._part.size - self._position]
+        count = self._file.readinto(view)
+        self._position += count
+        self._moved(self._part, self._position)
+        return count
+
+    @override
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence != 0:
+            raise io.UnsupportedOperation("only from the start")
+        self._file.seek(self._part.start + offset)
+        self._position = offset
+        return offset
+
+    @override
+    def tell(self) -> int:
+        return self._position
+
+    @override
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _parts(path: pathlib.Path, part_bytes: int, beat: beats.Beat) -> list[_Part]:
+    """Return the parts of a file with their SHA-1, and at the end, as number 0, the whole."""
+    whole = hashlib.sha1(usedforsecurity=False)
+    parts: list[_Part] = []
+    start = 0
+    with path.open("rb") as source:
+        while True:
+            size, digest = 0, hashlib.sha1(usedforsecurity=False)
+            while block := source.read(min(BLOCK_BYTES, part_bytes - size)):
+                whole.update(block)
+                digest.update(block)
+                size += len(block)
+                beat.advance()
+            if size == 0:
+                return [*parts, _Part(0, 0, start, whole.hexdigest())]
+            parts.append(_Part(len(parts) + 1, start, size, digest.hexdigest()))
+            start += size
+
+
+def _get(opened: session.Session, file_id: str, wanted: tuple[int, int] | None) -> requests.Response:
+    """Ask for a file, or the bytes from and to (included) `wanted` of it."""
+    url = opened.get_download_url_by_id(file_id)
+    response: requests.Response = opened.download_file_from_url(url, range_=wanted).response
+    return response
+
+
+def _offset(response: requests.Response) -> int:
+    """Return the offset of the first byte of a body; -1 when a partial one does not say."""
+    if response.status_code == requests.codes.ok:
+        return 0
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    first = rest.partition("-")[0]
+    return int(first) if unit == "bytes" and first.isdigit() else -1

@@ -1,0 +1,283 @@
+"""The daemon: APScheduler's short jobs, and seats that run the steps. Nothing here knows what a step does."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import Self
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from watcher import discovery, ledger, log, retry, scratch, stats, steps
+from watcher.beat import Beat
+from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
+from watcher.workshop import Workshop
+
+# How often seats look for work that other processes, or the end of a back-off, made due. Steps that are
+# unblocked here wake a seat at once.
+DISPATCH = timedelta(seconds=1)
+# How often expired leases are looked for, and what is obsolete is cleared away.
+TIDY = timedelta(seconds=15)
+# How often progress is written, for those who watch it; a write takes milliseconds.
+RENEW = timedelta(seconds=2)
+# With less than this left on the scratch disk, what is kept for videos that nobody works on is dropped: it can be
+# fetched again, and a thousand films that wait for their turn must not keep the first one from being made.
+LOW_DISK_BYTES = 1024**3
+
+_log = log.get()
+
+
+def now() -> datetime:
+    """Return the time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Daemon:
+    """One process's share of the work. `with` starts it; leaving drains it."""
+
+    def __init__(self, shop: Workshop, *, seats: int, poll_every: timedelta, drain: timedelta) -> None:
+        self._shop = shop
+        self._seats = seats
+        self._poll_every = poll_every
+        self._drain = drain
+        self._running: dict[int, tuple[ledger.Claim, Beat]] = {}
+        self._lock = threading.Lock()
+        self._sweeping_up = threading.Lock()  # held while folders are removed: no step begins in one of them
+        self._wake = threading.Condition()
+        self._news = 0  # counts what may have made a step due, so that a seat about to wait misses none
+        self._stopping = threading.Event()
+        self._polled = 0  # complete sweeps
+        self._outages = 0  # polls in a row that B2 did not answer
+        self._threads: list[threading.Thread] = []
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+
+    def __enter__(self) -> Self:
+        self._bury_the_dead()
+        for job, every in (
+            (self._poll, self._poll_every),
+            (self._dispatch, DISPATCH),
+            (self._renew, min(RENEW, self._shop.lease / 6)),  # several chances before a lease runs out
+            (self._tidy, TIDY),
+        ):
+            self._scheduler.add_job(
+                _through_outages, "interval", args=[job], seconds=every.total_seconds(), next_run_time=now()
+            )
+        self._scheduler.start()
+        for number in range(self._seats):
+            # Not waited for by the interpreter: drain has its bound, and ffmpeg dies with its parent.
+            thread = threading.Thread(target=self._seat, name=f"seat-{number + 1}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        deadline = time.monotonic() + self._drain.total_seconds()
+        self.stop()
+        # Not waited for: a tick may hang in a call to B2 for minutes, and none has anything to lose.
+        self._scheduler.shutdown(wait=False)
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.1))
+        _through_outages(self._tidy_scratch)
+        _through_outages(self._count_transactions)
+
+    def stop(self) -> None:
+        """Take no more work, and have running steps hand theirs back."""
+        self._stopping.set()
+        with self._lock:
+            for _, beat in self._running.values():
+                beat.stop(Stopped())
+        self._notify()
+
+    def wait(self, *, until_idle: bool = False, tick: Callable[[], None] | None = None) -> bool:
+        """Block until `stop` is called: False; or with `until_idle` until a sweep found nothing unfinished: True."""
+        while not self._stopping.wait(0.2):
+            if tick is not None:
+                tick()
+            if until_idle and self._is_idle():
+                _through_outages(self._tidy_all)
+                return True
+        return False
+
+    def _is_idle(self) -> bool:
+        try:
+            return self._polled > 0 and stats.count_unfinished(self._shop.readings) == 0
+        except Outage:  # of the database: the ticks tell of it
+            return False
+
+    def _seat(self) -> None:
+        while not self._stopping.is_set():
+            news = self._news
+            try:
+                if not self._work():
+                    self._wait_for_news(news)
+            except Outage as outage:  # of the database: the step's lease will run out
+                _log.warning("seat_paused", code=outage.code, error=outage.detail, hint=outage.hint)
+                self._stopping.wait(retry.FIRST.total_seconds())
+            except Exception:  # noqa: BLE001 - a daemon whose seats are gone looks alive and does nothing
+                _log.exception("seat_failed")
+                self._stopping.wait(retry.FIRST.total_seconds())
+
+    def _wait_for_news(self, seen: int) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._news != seen or self._stopping.is_set())
+
+    def _work(self) -> bool:
+        """Run the earliest due step; False when there is none."""
+        shop = self._shop
+        claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=now(), lease=shop.lease)
+        if claim is None:
+            return False
+        beat = Beat()
+        with self._sweeping_up, self._lock:
+            self._running[claim.step_id] = claim, beat
+        if self._stopping.is_set():
+            beat.stop(Stopped())  # it was set between the claim and its entry above
+        try:
+            steps.perform(claim, shop, beat, clock=now)
+        finally:
+            with self._lock:
+                del self._running[claim.step_id]
+        self._tidy_scratch()
+        self._notify()  # its siblings may be unblocked
+        return True
+
+    def _poll(self) -> None:
+        if self._stopping.is_set():
+            return
+        shop = self._shop
+        try:
+            new = discovery.sweep(
+                shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: not self._stopping.is_set()
+            )
+        except Outage as outage:
+            self._outages += 1
+            wait = retry.delay(self._outages, spread=shop.scratch.worker)
+            pause = max(wait, outage.retry_after or timedelta())
+            _log.warning(
+                "poll_failed", code=outage.code, error=outage.detail, hint=outage.hint, again_in=str(pause)
+            )
+            self._stopping.wait(pause.total_seconds())  # max_instances=1: no other poll starts meanwhile
+            return
+        self._outages = 0
+        self._polled += 1
+        if new:
+            self._notify()
+
+    def _dispatch(self) -> None:
+        with self._lock:
+            is_full = len(self._running) >= self._seats
+        if not is_full and stats.has_due_step(self._shop.readings, now()):
+            self._notify()
+
+    def _notify(self) -> None:
+        with self._wake:
+            self._news += 1
+            self._wake.notify_all()
+
+    def _renew(self) -> None:
+        """Renew the leases of the steps whose work advanced; stop those that stalled, or were lost."""
+        shop = self._shop
+        with self._lock:
+            running = list(self._running.values())
+        for claim, beat in running:
+            still = time.monotonic() - beat.advanced_at
+            if still > shop.stall.total_seconds():
+                beat.stop(Failure("stalled", f"step {claim.label} made no progress for {still:.0f} s"))
+            elif not ledger.renew(shop.db, claim, fraction=beat.fraction, now=now(), lease=shop.lease):
+                beat.stop(Stopped())
+
+    def _tidy(self) -> None:
+        """Rescue steps whose lease ran out; clear away in B2 and on disk what nobody may read."""
+        shop = self._shop
+        released = ledger.rescue(
+            shop.db, now=now(), max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
+        )
+        _report(released)
+        self._tidy_scratch()
+        self._count_transactions()
+        self._clear_away()
+
+    def _tidy_all(self) -> None:
+        """Tidy until nothing is left that can be cleared away: this run ends, and there may be no other."""
+        self._tidy()
+        while self._clear_away():
+            pass
+
+    def _clear_away(self) -> int:
+        return steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
+
+    def _tidy_scratch(self) -> None:
+        shop = self._shop
+        with self._sweeping_up:
+            with self._lock:
+                busy = {claim.video_id for claim, _ in self._running.values()}
+            idle = [video_id for video_id in shop.scratch.video_ids() if video_id not in busy]
+            if not idle:
+                return
+            is_low = scratch.free_bytes(shop.scratch.root) < LOW_DISK_BYTES
+            for video_id in idle if is_low else stats.finished(shop.readings, idle):
+                shop.forget_video(video_id)
+
+    def _count_transactions(self) -> None:
+        ledger.count_transactions(self._shop.db, self._shop.account.take_transactions(), now=now())
+
+    def _bury_the_dead(self) -> None:
+        """Release at once what daemons that died on this machine were working on."""
+        with self._shop.scratch.dead_workers() as workers:
+            for worker in workers:
+                released = ledger.release_worker(
+                    self._shop.db,
+                    worker,
+                    now=now(),
+                    max_attempts=self._shop.max_attempts,
+                    hint=CODES["worker_lost"].hint,
+                )
+                _report(released)
+
+
+def sweep_once(shop: Workshop) -> int:
+    """List the bucket to the end once, without working on anything; return how many videos are new."""
+    return discovery.sweep(shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: True)
+
+
+def _through_outages(job: Callable[[], None]) -> None:
+    """Run one tick; what an outage kept it from doing, the next one does."""
+    try:
+        job()
+    except Outage as outage:
+        _log.warning("tick_failed", job=job.__name__, code=outage.code, error=outage.detail, hint=outage.hint)
+    except Misconfigured as problem:  # after the start: only a bucket that was deleted since
+        hint = CODES["b2_bucket_gone"].hint
+        _log.error("tick_failed", job=job.__name__, code="b2_bucket_gone", error=str(problem), hint=hint)
+
+
+def _report(released: list[ledger.Released]) -> None:
+    for step in released:
+        _log.warning("rescued", video=step.video_id, step=step.step, is_failed=step.is_failed)
+
+
+@contextmanager
+def signals(daemon: Daemon) -> Iterator[None]:
+    """Let SIGINT and SIGTERM drain the daemon; the second one ends the process at once (leases make that safe)."""
+
+    def drain() -> None:
+        _log.info("stopping", hint="a second signal stops at once")
+        daemon.stop()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        # Stopping takes locks that the interrupted thread may hold: leave it to another one.
+        threading.Thread(target=drain).start()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,149 @@
+"""`watcher doctor`: looks at everything that the daemon needs and says what is missing. Changes nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from watcher import bucket, config, database, ffmpeg, scratch, stats, workshop
+from watcher.errors import Misconfigured, Outage
+
+# Without these the rest works.
+USEFUL = {
+    "deleteFiles": "remove intermediates and outputs that were replaced; without it they stay and cost storage",
+}
+# Below this the encode of one film may fill the disk.
+ENOUGH_BYTES = 5 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `hint` says what to do unless all is well."""
+
+    subject: str
+    verdict: Literal["ok", "warning", "problem"]
+    detail: str
+    hint: str = ""
+
+
+def examine(settings: config.Settings) -> Iterator[Finding]:
+    """Yield findings one by one, as each check ends."""
+    for check in (_b2, _ffmpeg, _scratch, _database, _quarantine):
+        try:
+            yield from check(settings)
+        except Misconfigured as error:
+            for problem in error.problems:
+                yield Finding(_subject(check), "problem", problem)
+        except Outage as outage:
+            yield Finding(_subject(check), "problem", outage.detail, outage.hint)
+
+
+def _b2(settings: config.Settings) -> Iterator[Finding]:
+    account = bucket.connect(
+        key_id=settings.key_id, key=settings.key.get_secret_value(), realm=settings.realm
+    )
+    yield Finding("b2 key", "ok", f"accepted by {settings.realm}")
+    for capability, purpose in workshop.NEEDED.items():
+        if capability not in account.capabilities:
+            yield Finding(
+                "b2 key", "problem", f"lacks {capability}: cannot {purpose}", "Make a key that has it."
+            )
+    for capability, purpose in USEFUL.items():
+        if capability not in account.capabilities:
+            yield Finding(
+                "b2 key", "warning", f"lacks {capability}: cannot {purpose}", "Make a key that has it."
+            )
+    if account.name_prefix is not None:
+        for name, prefix in (
+            ("WATCH_PREFIX", settings.watch_prefix),
+            ("OUTPUT_PREFIX", settings.output_prefix),
+        ):
+            if not prefix.startswith(account.name_prefix):
+                yield Finding(
+                    "b2 key",
+                    "problem",
+                    f"is limited to names that begin with {account.name_prefix!r}, and {name} is {prefix!r}",
+                    f"Set {name} below that prefix, or make a key without one.",
+                )
+    watched = account.bucket(settings.bucket)
+    page = watched.list_page(prefix=settings.watch_prefix, cursor=None, count=1)
+    yield Finding(
+        "b2 bucket", "ok", f"{watched.name} can be listed ({'not empty' if page.listed else 'empty'})"
+    )
+    if settings.output_bucket != settings.bucket:
+        yield Finding("b2 bucket", "ok", f"{account.bucket(settings.output_bucket).name} takes the outputs")
+
+
+def _ffmpeg(settings: config.Settings) -> Iterator[Finding]:
+    binary = ffmpeg.locate(settings.ffmpeg)
+    origin = "FFMPEG" if settings.ffmpeg is not None else "imageio-ffmpeg"
+    yield Finding("ffmpeg", "ok", f"{ffmpeg.version(binary)} from {origin}")
+
+
+def _scratch(settings: config.Settings) -> Iterator[Finding]:
+    with scratch.Scratch(settings.scratch):
+        pass
+    free = scratch.free_bytes(settings.scratch)
+    detail = f"{settings.scratch} is writable, {free / 1e9:.1f} GB free"
+    if free < ENOUGH_BYTES:
+        yield Finding("scratch", "warning", detail, "Free space, or point SCRATCH_DIR at a larger disk.")
+    else:
+        yield Finding("scratch", "ok", detail)
+
+
+def _database(settings: config.Settings) -> Iterator[Finding]:
+    version = database.driver().sqlite_version
+    if database.has_safe_wal(database.driver().sqlite_version_info):
+        yield Finding("sqlite", "ok", f"{version}, WAL journal")
+    else:
+        yield Finding(
+            "sqlite",
+            "warning",
+            f"{version} can lose commits in WAL mode: the slower DELETE journal is used",
+            "Install pysqlite3, or use a Python with SQLite 3.51.3 or newer.",
+        )
+    url = settings.database_url.get_secret_value()
+    if not settings.database_file.is_file():
+        yield Finding("database", "ok", f"{settings.database_file} will be made at the first start")
+        return
+    db = database.open_for_reading(url)
+    try:
+        if not database.is_current(db):
+            yield Finding(
+                "database",
+                "warning",
+                f"{settings.database_file} has schema {database.revision(db)}",
+                "`watcher db upgrade`, or the next `watcher run`, brings it up to date.",
+            )
+            return
+        problems = database.check(db)
+        for problem in problems:
+            yield Finding("database", "problem", problem, "Stop the daemon and restore a backup.")
+        if not problems:
+            yield Finding(
+                "database", "ok", f"{settings.database_file}: intact, {sum(stats.counts(db).values())} videos"
+            )
+    finally:
+        db.dispose()
+
+
+def _quarantine(settings: config.Settings) -> Iterator[Finding]:
+    if not settings.database_file.is_file():
+        return
+    db = database.open_for_reading(settings.database_url.get_secret_value())
+    try:
+        entries = stats.quarantined(db) if database.is_current(db) else []
+    finally:
+        db.dispose()
+    for entry in entries:
+        yield Finding(
+            "quarantine",
+            "warning",
+            f"{entry.name or entry.file_id or 'an entry'}: {entry.why}",
+            "Upload the file again, without the odd file information.",
+        )
+
+
+def _subject(check: Callable[[config.Settings], Iterator[Finding]]) -> str:
+    return {"_b2": "b2", "_ffmpeg": "ffmpeg", "_scratch": "scratch", "_database": "database"}.get(
+        check.__name__, "table"
+    )

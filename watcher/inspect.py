@@ -1,0 +1,199 @@
+"""Finds out what a source is: facts for the plan, or the reason why there is nothing to do."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from watcher import command, ffmpeg
+from watcher.beat import Beat
+from watcher.errors import Failure, Skip
+from watcher.media import AudioTrack, Keyframe, Media, VideoTrack
+
+# What a name or a content type promises: a source that promised nothing and holds nothing is no error.
+VIDEO_ENDINGS = frozenset(
+    "3g2 3gp asf avi divx dv f4v flv gxf ivf m1v m2ts m2v m4v mj2 mkv mov mp4 mpe mpeg mpg mts mxf nsv nut "
+    "ogm ogv qt rm rmvb swf ts vob webm wmv wtv y4m".split()
+)
+AUDIO_ENDINGS = frozenset("aac ac3 aif aiff amr ape caf flac m4a mka mp2 mp3 oga ogg opus wav wma wv".split())
+IMAGE_ENDINGS = frozenset(
+    "apng avif bmp dng gif heic heif ico jp2 jpeg jpg jxl png psd svg tif tiff webp".split()
+)
+# MP4 brands that hold photographs.
+IMAGE_BRANDS = frozenset(("heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"))
+# Demuxers whose duration comes from a header or an index. The others measure bit rates or the last timestamp,
+# which is right for a whole file and says nothing about a cut one.
+TRUSTED_FORMATS = frozenset("asf avi flv gxf matroska mov mxf nut ogg rm wtv".split())
+GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
+NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
+MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
+
+
+def inspect(
+    source: str | Path,
+    *,
+    name: str,
+    content_type: str,
+    size_bytes: int,
+    folder: Path,
+    beat: Beat,
+    limits: ffmpeg.Limits,
+) -> Media:
+    """Return what `source` holds; `name` and `content_type` are only used to say what is wrong.
+
+    Raises Skip("not_a_video" | "audio_only" | "image"), Failure("unreadable" | "no_picture" |
+    "source_truncated" | "source_too_large"), or Failure("encode_failed") when bytes could not be fetched.
+    """
+    claim = _claim(name, content_type)
+    if size_bytes == 0:
+        raise _refusal(claim, "the file is empty")
+    try:
+        [found] = ffmpeg.probe(
+            [source],
+            folder=folder,
+            beat=beat,
+            limits=limits,
+            container=None,
+            scan="none",
+            formats=(*command.VIDEO_FORMATS, *command.AUDIO_FORMATS),
+            protocols=command.protocols(source),
+            max_streams=command.MAX_STREAMS,
+            max_pixels=command.MAX_PIXELS,
+        )
+    except Failure as failure:
+        if failure.code != "unreadable":
+            raise
+        if NO_INDEX in failure.detail:
+            raise Failure("source_truncated", f"an MP4 whose end is missing: {failure.detail}") from failure
+        raise _refusal(claim, failure.detail) from failure
+    container = str(found["container"]).split(",")[0]
+    streams = {one["index"]: one for one in found["streams"]}
+    if found["brand"] in IMAGE_BRANDS:
+        raise Skip("image", f"a photograph ({found['brand']})")
+    if found["video"] is None or container not in command.VIDEO_FORMATS:
+        if found["audio"] is not None:
+            raise Skip(
+                "audio_only", f"it holds sound ({streams[found['audio']['index']]['codec']}) and no picture"
+            )
+        raise _refusal(claim, f"the container ({container}) holds neither picture nor sound")
+    picture = found["video"]["picture"]
+    track = streams[found["video"]["index"]]
+    if picture is None:
+        if claim != "video":  # bytes that look like one of the formats without a header
+            raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
+        raise Failure("no_picture", f"no frame of the {track['codec']} track can be decoded")
+    if container == "gif" and track["counted_frames"] == 1:
+        raise Skip("image", "a GIF of a single picture")
+    sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
+    _check_size(track, sound, size_bytes)
+    return Media(
+        container=container,
+        size_bytes=size_bytes,
+        start_seconds=found["start_seconds"] or 0.0,
+        duration_seconds=found["duration_seconds"],
+        is_duration_trusted=_is_trusted(container, found),
+        video=_video(track, picture, found["video"]["keyframes"]),
+        audio=_audio(sound) if sound is not None else None,
+    )
+
+
+def _claim(name: str, content_type: str) -> str | None:
+    """What a source says that it is: "video", "audio", "image" or None."""
+    ending = os.path.splitext(name.rsplit("/", 1)[-1])[1].lower().removeprefix(".")  # noqa: PTH122 - a B2 name
+    for claim, endings in (("video", VIDEO_ENDINGS), ("audio", AUDIO_ENDINGS), ("image", IMAGE_ENDINGS)):
+        if ending in endings:
+            return claim
+    kind = content_type.split("/", maxsplit=1)[0].lower()
+    return kind if kind in ("video", "audio", "image") else None
+
+
+def _refusal(claim: str | None, detail: str) -> Failure | Skip:
+    if claim == "video":
+        return Failure("unreadable", detail)
+    reason = {"audio": "audio_only", "image": "image"}.get(claim or "", "not_a_video")
+    return Skip(reason, detail)
+
+
+def _check_size(track: dict[str, Any], sound: dict[str, Any] | None, size_bytes: int) -> None:
+    """The index of an MP4 says where its last frame lies: a cut one is found before anything is encoded."""
+    needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
+    if needed > size_bytes:
+        raise Failure("source_truncated", f"it has {size_bytes} bytes; its index reaches to {needed}")
+
+
+def _is_trusted(container: str, found: dict[str, Any]) -> bool:
+    if container not in TRUSTED_FORMATS or not found["duration_seconds"]:
+        return False
+    return not any(GUESSED in line for line in found["log"])
+
+
+def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, Any] | None) -> VideoTrack:
+    aspect = _fraction(track["sample_aspect"])
+    rate = _fraction(track["frame_rate"])
+    return VideoTrack(
+        index=track["index"],
+        codec=track["codec"],
+        profile=track["profile"],
+        level=track["level"],
+        pixel_format=picture["pixel_format"],
+        width=picture["width"],
+        height=picture["height"],
+        sample_aspect=aspect if aspect and Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT else Fraction(1),
+        rotation=round(picture["rotation"] / 90) * 90 % 360,
+        frame_rate=rate if rate and rate > 0 else None,
+        frames=track["indexed"]["count"] if track["indexed"] else None,
+        start_seconds=track["start_seconds"],
+        duration_seconds=_duration(track),
+        bit_rate=track["bit_rate"],
+        interlaced=track["is_interlaced"] or picture["is_interlaced"],
+        hidden=_hidden(track),
+        keyframes=tuple(Keyframe(*place) for place in keyframes["places"]) if keyframes else None,
+        keyframe_gap=keyframes["gap"] if keyframes else None,
+        color_range=picture["color_range"],
+        color_space=picture["color_space"],
+        color_transfer=picture["color_transfer"],
+        color_primaries=picture["color_primaries"],
+    )
+
+
+def _audio(track: dict[str, Any]) -> AudioTrack:
+    return AudioTrack(
+        index=track["index"],
+        codec=track["codec"],
+        profile=track["profile"],
+        sample_rate=track["sample_rate"],
+        channels=track["channels"],
+        start_seconds=track["start_seconds"],
+        duration_seconds=_duration(track),
+        bit_rate=track["bit_rate"],
+        packets=track["indexed"]["count"] if track["indexed"] else None,
+        hidden=_hidden(track),
+    )
+
+
+def _hidden(track: dict[str, Any]) -> int:
+    return track["indexed"]["count"] - track["indexed"]["shown"] if track["indexed"] else 0
+
+
+def _duration(track: dict[str, Any]) -> float | None:
+    """How long a track is by its own account: an index, or the tag that Matroska muxers write."""
+    if indexed := track["indexed"]:
+        shown = indexed["shown"]
+        # The last packet's duration is the mean of the others; an edit list may hide some of the first ones.
+        return (
+            float(indexed["span_seconds"] * shown / (shown - 1)) if shown > 1 else track["duration_seconds"]
+        )
+    parts = (track["tagged_duration"] or "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    # Matroska's tag is the time of the end.
+    return hours * 3600 + minutes * 60 + seconds - (track["start_seconds"] or 0.0)
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    try:
+        return Fraction(text) if text else None
+    except (ValueError, ZeroDivisionError):
+        return None

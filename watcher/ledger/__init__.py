@@ -1,0 +1,51 @@
+"""The only writer of the tables: one function for every arrow between states.
+
+The old state, and for a running step its token, stand in the WHERE of each change; the result says who won.
+Losing is normal. Nothing here calls B2, ffmpeg or a clock.
+"""
+
+from watcher.ledger._steps import INSPECT_WEIGHT
+from watcher.ledger.admin import Requeued, forget_debris, forget_output, requeue
+from watcher.ledger.claims import Claim, claim, renew
+from watcher.ledger.ends import cancel_gone, fail, hand_back, note_lost, skip
+from watcher.ledger.intake import Found, Recorded, count_transactions, record_page
+from watcher.ledger.release import Released, release_worker, rescue
+from watcher.ledger.results import (
+    NewOutput,
+    NewStep,
+    finish,
+    finish_announce,
+    finish_inspect,
+    publish,
+    retract,
+)
+
+__all__ = [
+    "INSPECT_WEIGHT",
+    "Claim",
+    "Found",
+    "NewOutput",
+    "NewStep",
+    "Recorded",
+    "Released",
+    "Requeued",
+    "cancel_gone",
+    "claim",
+    "count_transactions",
+    "fail",
+    "finish",
+    "finish_announce",
+    "finish_inspect",
+    "forget_debris",
+    "forget_output",
+    "hand_back",
+    "note_lost",
+    "publish",
+    "record_page",
+    "release_worker",
+    "renew",
+    "requeue",
+    "rescue",
+    "retract",
+    "skip",
+]

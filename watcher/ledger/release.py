@@ -1,0 +1,80 @@
+"""Taking running steps from workers that are gone: their leases ran out, or they are known to be dead."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection, Engine
+
+from watcher.ledger import _events, _steps
+from watcher.models import Step, StepStatus, VideoStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A running step that was taken from a worker that is gone."""
+
+    step_id: int
+    video_id: int
+    step: str
+    is_failed: bool  # its attempts are used up
+
+
+def rescue(db: Engine, *, now: datetime, max_attempts: int, hint: str) -> list[Released]:
+    """Take running steps whose lease has run out from their workers."""
+    with db.begin() as connection:
+        return _release(connection, Step.lease_until < now, "its lease ran out", max_attempts, hint, now)
+
+
+def release_worker(db: Engine, worker: str, *, now: datetime, max_attempts: int, hint: str) -> list[Released]:
+    """Take all running steps from a worker that is known to be dead, without waiting for their leases."""
+    with db.begin() as connection:
+        return _release(connection, Step.worker == worker, "its worker died", max_attempts, hint, now)
+
+
+def _release(
+    connection: Connection, where: Any, why: str, max_attempts: int, hint: str, now: datetime
+) -> list[Released]:
+    rows = connection.execute(
+        select(Step.id, Step.video_id, Step.kind, Step.ordinal, Step.attempts, Step.token, Step.worker).where(
+            Step.status == StepStatus.RUNNING, where
+        )
+    ).all()
+    released = []
+    for row in rows:
+        step, is_failed = _steps.label(row.kind, row.ordinal), row.attempts >= max_attempts
+        error = f"step {step}: {why} ({row.worker}, attempt {row.attempts} of {max_attempts})"
+        changed = connection.execute(
+            update(Step)
+            .where(Step.id == row.id, Step.status == StepStatus.RUNNING, Step.token == row.token)
+            .values(
+                status=StepStatus.FAILED if is_failed else StepStatus.PENDING,
+                error_code="worker_lost",
+                error=error,
+                progress=0.0,
+                run_after=now,
+                token=None,
+                lease_until=None,
+                worker=None,
+            )
+        )
+        if changed.rowcount == 0:
+            continue  # its owner finished it meanwhile
+        _steps.add_debris(connection, row.video_id, row.token, now)
+        if is_failed:
+            _steps.end_video(
+                connection,
+                row.video_id,
+                VideoStatus.FAILED,
+                now,
+                error_code="worker_lost",
+                error=error,
+                hint=hint,
+            )
+        what = "failed" if is_failed else "rescued"
+        _events.add(
+            connection, row.video_id, what, now, step=step, detail={"error_code": "worker_lost", "why": why}
+        )
+        released.append(Released(row.id, row.video_id, step, is_failed))
+    return released

@@ -1,0 +1,204 @@
+"""What a step that succeeds records: its outputs, what is to follow, and at last the video's completion."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.engine import Connection, Engine
+
+from watcher.ledger import _events, _steps, claims
+from watcher.models import SUPERSEDED, Output, OutputKind, Step, StepKind, StepStatus, Video, VideoStatus
+
+_STREAMED = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART)
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A step that a plan asks for."""
+
+    kind: StepKind
+    ordinal: int
+    stage: int
+    weight: float
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutput:
+    """An object that was uploaded and verified; see `models.Output` for the fields."""
+
+    kind: OutputKind
+    ordinal: int
+    rung: int | None
+    bucket: str
+    name: str
+    file_id: str
+    size_bytes: int
+    sha1: str
+    content_type: str
+    width: int | None
+    height: int | None
+    duration_seconds: float | None
+    frames: int | None
+    byte_ranges: Mapping[str, Any] | None = None
+
+
+def finish_inspect(
+    db: Engine,
+    claim: claims.Claim,
+    *,
+    media: Mapping[str, Any],
+    duration_seconds: float | None,
+    plan: Mapping[str, Any],
+    steps: Sequence[NewStep],
+    now: datetime,
+) -> bool:
+    """Complete the inspect step with what was found and the steps to take; False when it was lost."""
+    with db.begin() as connection:
+        if not claims.complete(connection, claim, now):
+            return False
+        connection.execute(
+            update(Video)
+            .where(Video.id == claim.video_id)
+            .values(media=dict(media), plan=dict(plan), duration_seconds=duration_seconds)
+        )
+        for step in steps:
+            connection.execute(
+                insert(Step).values(
+                    video_id=claim.video_id,
+                    status=StepStatus.BLOCKED,
+                    progress=0.0,
+                    run_after=now,
+                    attempts=0,
+                    outages=0,
+                    **asdict(step),
+                )
+            )
+        _after(connection, claim, now, detail={"steps": len(steps)})
+    return True
+
+
+def publish(db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], now: datetime) -> bool:
+    """Record outputs of a step that goes on, so that they can be announced; False when the step was lost.
+
+    They become void with the attempt, unless it finishes.
+    """
+    with db.begin() as connection:
+        if not claims.change(connection, claim, token=claim.token):
+            return False
+        _add_outputs(connection, claim, outputs, now)
+        if any(output.kind in _STREAMED for output in outputs):
+            _steps.wake_announce(connection, claim.video_id, now)
+    return True
+
+
+def retract(db: Engine, claim: claims.Claim, *, now: datetime) -> bool:
+    """Void what a step has published that begins anew within the same attempt; False when it was lost."""
+    with db.begin() as connection:
+        won = claims.change(connection, claim, token=claim.token)
+        if won:
+            _steps.retire(connection, now, Output.token == claim.token)
+    return won
+
+
+def finish(db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], now: datetime) -> bool:
+    """Complete a step and record its outputs; the last step completes the video. False when it was lost."""
+    with db.begin() as connection:
+        if not claims.complete(connection, claim, now):
+            return False
+        _add_outputs(connection, claim, outputs, now)
+        if any(output.kind in _STREAMED for output in outputs):
+            _steps.wake_announce(connection, claim.video_id, now)
+        _after(connection, claim, now, detail={"outputs": [output.name for output in outputs]})
+        if claim.kind == StepKind.PACKAGE:
+            _complete_video(connection, claim, outputs, now)
+    return True
+
+
+def finish_announce(
+    db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], seen: int, now: datetime
+) -> bool:
+    """Record the playlists, up to the output with id `seen`; due again if there is more. False when it was lost."""
+    with db.begin() as connection:
+        if not claims.complete(connection, claim, now):
+            return False
+        _add_outputs(connection, claim, outputs, now)
+        connection.execute(
+            update(Video)
+            .where(Video.id == claim.video_id)
+            .values(playable_at=func.coalesce(Video.playable_at, now), updated_at=now)
+        )
+        newer = connection.execute(
+            select(Output.id).where(
+                Output.video_id == claim.video_id,
+                Output.id > seen,
+                Output.kind.in_(_STREAMED),
+            )
+        ).first()
+        if newer is not None:
+            _steps.wake_announce(connection, claim.video_id, now)
+        _after(connection, claim, now, detail={"outputs": [output.name for output in outputs]})
+    return True
+
+
+def _after(connection: Connection, claim: claims.Claim, now: datetime, *, detail: Mapping[str, Any]) -> None:
+    _steps.unblock(connection, claim.video_id)
+    _steps.update_progress(connection, claim.video_id, now)
+    claims.record(connection, claim, "finished", now, detail)
+
+
+def _add_outputs(
+    connection: Connection, claim: claims.Claim, outputs: Sequence[NewOutput], now: datetime
+) -> None:
+    """Record outputs, and retire the objects of the same names that they take the place of."""
+    run = connection.execute(select(Video.run).where(Video.id == claim.video_id)).scalar_one()
+    for output in outputs:
+        _steps.retire(connection, now, Output.bucket == output.bucket, Output.name == output.name)
+        connection.execute(
+            insert(Output).values(
+                video_id=claim.video_id, run=run, token=claim.token, published_at=now, **asdict(output)
+            )
+        )
+
+
+def _complete_video(
+    connection: Connection, claim: claims.Claim, outputs: Sequence[NewOutput], now: datetime
+) -> None:
+    main = next(output for output in outputs if output.kind == OutputKind.MP4)
+    connection.execute(
+        update(Video)
+        .where(Video.id == claim.video_id)
+        .values(
+            status=VideoStatus.COMPLETED,
+            progress=1.0,
+            playable_at=func.coalesce(Video.playable_at, now),  # one made again has been playable before
+            completed_at=now,
+            updated_at=now,
+            duration_seconds=main.duration_seconds,
+            width=main.width,
+            height=main.height,
+            error_code=None,
+            error=None,
+            hint=None,
+        )
+    )
+    _retire_what_is_replaced(connection, claim, now)
+    _events.add(connection, claim.video_id, "completed", now)
+
+
+def _retire_what_is_replaced(connection: Connection, claim: claims.Claim, now: datetime) -> None:
+    """Retire the outputs of this video's earlier runs, and of the older versions of its source."""
+    run = select(Video.run).where(Video.id == claim.video_id).scalar_subquery()
+    _steps.retire(connection, now, Output.video_id == claim.video_id, Output.run != run)
+    _steps.retire(connection, now, Output.video_id == claim.video_id, Output.kind == OutputKind.POSTER_PART)
+    older = select(Video.id).where(
+        Video.bucket_id == claim.bucket_id, Video.name == claim.name, Video.id != claim.video_id
+    )
+    _steps.retire(connection, now, Output.video_id.in_(older))
+    connection.execute(
+        update(Video)
+        .where(Video.id.in_(older), Video.status == VideoStatus.COMPLETED)
+        .values(reason=SUPERSEDED, updated_at=now)
+    )

@@ -1,0 +1,86 @@
+"""The facts about a source that decisions are made from. Values only; `inspect` finds them."""
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+
+
+class Keyframe(NamedTuple):
+    """A picture that decodes with nothing before it, where a chunk may begin; time as in its track."""
+
+    seconds: float
+    frames_before: int | None  # how many frames of the track are shown earlier; None without a complete index
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """The main picture. Sizes in pixels as coded; times in seconds on the container's own clock."""
+
+    index: int
+    codec: str
+    profile: str | None
+    level: int | None  # as in the bit stream: 31 is level 3.1
+    pixel_format: str | None
+    width: int
+    height: int
+    sample_aspect: Fraction  # 1 when unknown
+    rotation: int  # degrees clockwise to turn the picture for display: 0, 90, 180 or 270
+    frame_rate: Fraction | None  # average; None when unknown
+    frames: int | None  # as the container's index counts them; None without a complete index
+    start_seconds: float | None
+    duration_seconds: float | None  # the track's own; None when only the container's is known
+    bit_rate: int | None  # bits per second
+    interlaced: bool
+    hidden: int = 0  # frames that an edit list keeps from being shown; they only help to decode others
+    # Some of them, at least a second apart, from an index that can be trusted for seeking; None without one.
+    keyframes: tuple[Keyframe, ...] | None = None
+    keyframe_gap: float | None = None  # the longest time in seconds from any keyframe to the next, or the end
+    color_range: str | None = None  # these four in ffmpeg's words ("tv", "bt709"); None when untagged
+    color_space: str | None = None
+    color_transfer: str | None = None
+    color_primaries: str | None = None
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """The main sound; None in `Media` when there is none."""
+
+    index: int
+    codec: str
+    profile: str | None
+    sample_rate: int  # Hz
+    channels: int
+    start_seconds: float | None
+    duration_seconds: float | None  # the track's own; None when only the container's is known
+    bit_rate: int | None  # bits per second
+    packets: int | None = None  # as the container's index counts them; None without a complete index
+    hidden: int = 0  # packets that an edit list keeps from being heard
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a source holds. `container` is the demuxer's name, which every later ffmpeg is forced to use."""
+
+    container: str
+    size_bytes: int
+    start_seconds: float  # what ffmpeg takes as time zero
+    duration_seconds: float | None  # as the container declares it; None when it does not say
+    is_duration_trusted: bool  # False where the demuxer only guesses it from the bit rate
+    video: VideoTrack | None
+    audio: AudioTrack | None
+
+
+_media = TypeAdapter(Media)
+
+
+def dump(media: Media) -> dict[str, Any]:
+    """Return `media` as plain JSON values."""
+    data: dict[str, Any] = _media.dump_python(media, mode="json")
+    return data
+
+
+def load(data: dict[str, Any]) -> Media:
+    """Return the `Media` that `dump` gave `data` for."""
+    return _media.validate_python(data)

@@ -1,0 +1,272 @@
+"""The tables: names, columns and types. What may be written when is `ledger`'s matter.
+
+Knows nothing of connections. The migrations create these tables; a test holds the two against each other.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class VideoStatus(StrEnum):
+    """`pending → running → completed`, or one of the other three ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    """`blocked → pending → running → completed | failed | cancelled`; a retry is pending again."""
+
+    BLOCKED = "blocked"
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepKind(StrEnum):
+    """What a step does."""
+
+    INSPECT = "inspect"
+    COPY = "copy"  # the picture, whole, as the top rung
+    VIDEO = "video"  # one chunk, in all rungs that are encoded
+    AUDIO = "audio"
+    STILLS = "stills"
+    ANNOUNCE = "announce"
+    PACKAGE = "package"
+
+
+class OutputKind(StrEnum):
+    """What an object we published is. The poster part is used up by `package`."""
+
+    VIDEO_PART = "video_part"  # one chunk of one rung
+    AUDIO_PART = "audio_part"
+    POSTER_PART = "poster_part"
+    HLS = "hls"  # the master playlist
+    PLAYLIST = "playlist"  # of one rung, or of the sound (rung NULL)
+    MP4 = "mp4"
+    POSTER = "poster"
+
+
+UNFINISHED = (VideoStatus.PENDING, VideoStatus.RUNNING)
+STEP_UNFINISHED = (StepStatus.BLOCKED, StepStatus.PENDING, StepStatus.RUNNING)
+
+
+# The reason of a video whose name shows a newer version.
+SUPERSEDED = "superseded"
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime; on SQLite ISO 8601 text of fixed width in UTC, so that text order is time order."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Text on SQLite, which has no time type; the real type elsewhere."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(27))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse a naive time: its zone would be a guess."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: give it a time zone")
+        value = value.astimezone(UTC)
+        if dialect.name != "sqlite":
+            return value
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return an aware time in UTC."""
+        if value is None:
+            return None
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return time.astimezone(UTC)
+
+
+# SQLite numbers rows by itself only for a column of type INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """The metadata that all tables share."""
+
+
+class Video(Base):
+    """The status table: one row for every source file version that was discovered."""
+
+    __tablename__ = "videos"
+    __table_args__ = (
+        UniqueConstraint("bucket_id", "file_id", name="videos_identity"),
+        Index("videos_name", "bucket_id", "name"),
+        Index("videos_status", "status", "id"),
+        # A reused id could hand one video's scratch folder or output names to another.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    bucket_id: Mapped[str] = mapped_column(Text)
+    bucket: Mapped[str] = mapped_column(Text)
+    file_id: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    content_type: Mapped[str] = mapped_column(Text)
+    content_sha1: Mapped[str | None] = mapped_column(Text)
+    uploaded_at: Mapped[datetime] = mapped_column(UtcTime)
+    status: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)  # why skipped, cancelled, or no longer shown
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    hint: Mapped[str | None] = mapped_column(Text)
+    progress: Mapped[float]  # 0..1
+    discovered_at: Mapped[datetime] = mapped_column(UtcTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    playable_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcTime)
+    duration_seconds: Mapped[float | None]
+    width: Mapped[int | None]  # pixels of the largest picture that is published
+    height: Mapped[int | None]
+    media: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    run: Mapped[int] = mapped_column(server_default="1")  # counts how often it was begun from scratch
+
+
+class Step(Base):
+    """A unit of work. Whoever holds `token` while the status is `running` owns it."""
+
+    __tablename__ = "steps"
+    __table_args__ = (
+        UniqueConstraint("video_id", "kind", "ordinal", name="steps_identity"),
+        Index("steps_due", "status", "due_at", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    video_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("videos.id"))
+    kind: Mapped[str] = mapped_column(Text)
+    ordinal: Mapped[int]  # the chunk's number; 0 for steps that a video has one of
+    stage: Mapped[int]  # a step is unblocked when its video has no unfinished step of a lower stage
+    status: Mapped[str] = mapped_column(Text)
+    weight: Mapped[float]  # its share of the video's progress; they add up to 1
+    progress: Mapped[float]  # 0..1
+    due_at: Mapped[datetime] = mapped_column(UtcTime)  # when a viewer needs it: the order of work
+    run_after: Mapped[datetime] = mapped_column(UtcTime)  # not before: back-off
+    attempts: Mapped[int]
+    outages: Mapped[int]  # attempts handed back in a row because the world was at fault
+    token: Mapped[str | None] = mapped_column(Text)
+    lease_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    worker: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class Output(Base):
+    """An object that we published and that exists. `obsolete_at` set: nobody may read it, it will be deleted."""
+
+    __tablename__ = "outputs"
+    __table_args__ = (
+        UniqueConstraint("bucket", "file_id", name="outputs_identity"),
+        Index("outputs_video", "video_id", "kind"),
+        Index("outputs_obsolete", "obsolete_at"),
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    video_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("videos.id"))
+    kind: Mapped[str] = mapped_column(Text)
+    ordinal: Mapped[int]
+    rung: Mapped[int | None]  # the ladder's height in pixels
+    bucket: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    file_id: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha1: Mapped[str] = mapped_column(Text)  # hexadecimal
+    content_type: Mapped[str] = mapped_column(Text)
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    duration_seconds: Mapped[float | None]
+    frames: Mapped[int | None]
+    byte_ranges: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of its segments
+    published_at: Mapped[datetime] = mapped_column(UtcTime)
+    obsolete_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    run: Mapped[int] = mapped_column(server_default="1")  # the video's when it was made
+    token: Mapped[str | None] = mapped_column(Text)  # of the attempt that made it
+
+
+class Debris(Base):
+    """An attempt that ended without recording its outputs: what it left in B2 has still to be cleared away."""
+
+    __tablename__ = "debris"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    video_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("videos.id"))
+    token: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Event(Base):
+    """The append-only story of every video."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("events_video", "video_id", "id"),)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcTime)
+    video_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("videos.id"))
+    step: Mapped[str | None] = mapped_column(Text)  # kind, or kind:ordinal
+    what: Mapped[str] = mapped_column(Text)  # a past-tense word
+    detail: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class Scan(Base):
+    """How far the listing of one prefix of one bucket is."""
+
+    __tablename__ = "scans"
+
+    bucket_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    prefix: Mapped[str] = mapped_column(Text, primary_key=True)
+    sweep: Mapped[int]  # how many sweeps were completed
+    cursor: Mapped[str | None] = mapped_column(Text)  # B2's, opaque; NULL: the next page starts a sweep
+    swept_at: Mapped[datetime | None] = mapped_column(UtcTime)  # when a sweep was last completed
+    seen: Mapped[int] = mapped_column(BigInteger)  # objects listed so far in this sweep
+    objects: Mapped[int | None] = mapped_column(BigInteger)  # objects listed in the last complete sweep
+
+
+class Transaction(Base):
+    """B2 calls by UTC day and transaction class, as the account is billed."""
+
+    __tablename__ = "transactions"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    transaction_class: Mapped[str] = mapped_column(String(1), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Quarantined(Base):
+    """A listing entry that could not be read, kept as it came."""
+
+    __tablename__ = "quarantine"
+
+    bucket_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # of `raw`: the same entry is kept once
+    file_id: Mapped[str | None] = mapped_column(Text)
+    name: Mapped[str | None] = mapped_column(Text)
+    raw: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text)
+    seen_at: Mapped[datetime] = mapped_column(UtcTime)

@@ -1,0 +1,80 @@
+"""One attempt at a step: what it works on and with, and how it reads the source and keeps its parts."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from watcher import encode, ledger, media, names, plan, stats
+from watcher.beat import Beat
+from watcher.errors import Failure, Skip, SourceGone
+from watcher.workshop import Workshop
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a step's work needs. `folder` is empty, its own, and gone afterwards."""
+
+    claim: ledger.Claim
+    shop: Workshop
+    beat: Beat
+    folder: Path
+    clock: Clock
+    # Announces what there is by now, if there is anything new. A step that publishes as it goes calls it: all
+    # seats may be taken by such steps, for as long as a film takes.
+    announce: Callable[[], None]
+
+    @property
+    def place(self) -> str:
+        """Where the video's outputs go: a prefix of object names, with a slash at its end."""
+        return names.folder(self.shop.output_prefix, self.claim.name)
+
+    @property
+    def facts(self) -> media.Media:
+        """What inspect found."""
+        assert self.claim.media is not None  # recorded by the inspect step, with the plan
+        return media.load(dict(self.claim.media))
+
+    @property
+    def plan(self) -> plan.Plan:
+        """What inspect planned."""
+        assert self.claim.plan is not None
+        return plan.load(dict(self.claim.plan))
+
+    def bench(self, start: float, end: float) -> encode.Bench:
+        """Return what `encode` works with, for the share `start` to `end` (0..1) of the step's progress."""
+        beat = self.beat.part(start, end)
+        return encode.Bench(binary=self.shop.binary, folder=self.folder, beat=beat, limits=self.shop.limits)
+
+    @contextlib.contextmanager
+    def source(self) -> Iterator[str]:
+        """Give the source's URL. What kept bytes from ffmpeg goes before whatever ffmpeg made of the lack."""
+        claim = self.claim
+        folder = self.shop.blocks(claim.video_id)
+        with self.shop.server.open(claim.file_id, claim.size_bytes, folder=folder, beat=self.beat) as opened:
+            try:
+                yield opened.url
+            except (Failure, Skip):
+                opened.check()
+                raise
+            opened.check()
+
+    def keep(self, path: Path, sha1: str) -> None:
+        """Keep the file of a part for `package`, which is likely to run here: it saves the download."""
+        path.rename(self.shop.parts(self.claim.video_id) / sha1)
+
+    def fetch(self, part: stats.Part, beat: Beat) -> Path:
+        """Return the file of a part: as it was kept here, or downloaded."""
+        here = self.shop.parts(self.claim.video_id) / part.sha1
+        if here.is_file() and here.stat().st_size == part.size_bytes:
+            return here
+        path = self.folder / f"{part.kind}-{part.ordinal}"
+        try:
+            self.shop.target.download(part.file_id, path, beat=beat)
+        except SourceGone as error:  # which means the film everywhere else
+            where = self.shop.target.name
+            raise Failure("part_lost", f"{part.name} is no longer in the bucket {where}") from error
+        return path

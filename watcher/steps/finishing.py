@@ -1,0 +1,226 @@
+"""The steps that let viewers in: announce what plays so far, and package what is complete."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from watcher import command, encode, ledger, log, names, playlists, publish, stats
+from watcher import plan as plans
+from watcher.errors import Failure
+from watcher.models import OutputKind
+from watcher.steps.attempt import Attempt
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+_log = log.get()
+
+
+def announce(attempt: Attempt) -> bool:
+    """Publish playlists of what plays without a gap from the start; False when the step was lost."""
+    claim, shop = attempt.claim, attempt.shop
+    parts = stats.parts(shop.readings, claim.video_id)
+    seen = max((part.id for part in parts), default=0)
+    outputs = _publish_playlists(attempt, parts, is_final=False)
+    is_first = not any(row.kind == OutputKind.HLS for row in stats.outputs(shop.readings, claim.video_id))
+    won = ledger.finish_announce(shop.db, claim, outputs=outputs, seen=seen, now=attempt.clock())
+    if not won:
+        publish.withdraw(shop.target, outputs)
+    elif is_first:
+        _log.info("playable", name=claim.name, hls=names.master(attempt.place), seconds=_since(attempt))
+    return won
+
+
+def package(attempt: Attempt) -> bool:
+    """Stitch the MP4, publish it, the poster and the final playlists, and complete the video."""
+    claim, shop, beat = attempt.claim, attempt.shop, attempt.beat
+    parts = stats.parts(shop.readings, claim.video_id)
+    planned = attempt.plan
+    film = encode.package(
+        _pictures(attempt, parts),
+        _sound(attempt, parts),
+        attempt.facts,
+        planned.video,
+        attempt.bench(0.2, 0.5),
+    )
+    poster = next(part for part in parts if part.kind == OutputKind.POSTER_PART)
+    still = encode.Made(
+        path=attempt.fetch(poster, beat.part(0.5, 0.5)),
+        kind="poster",
+        content_type=poster.content_type,
+        is_copy=True,
+        width=poster.width,
+        height=poster.height,
+    )
+    outputs: list[ledger.NewOutput] = []
+    # The film first: a poster or a playlist without a film would promise what is not there.
+    for kind, made, name in (
+        (OutputKind.MP4, film, names.mp4(attempt.place)),
+        (OutputKind.POSTER, still, names.poster(attempt.place)),
+    ):
+        outputs.append(
+            publish.upload(
+                shop.target, made, kind=kind, ordinal=0, name=name, claim=claim, beat=beat.part(0.5, 1.0)
+            )
+        )
+    outputs += _publish_playlists(attempt, parts, is_final=True)
+    won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
+    if won:
+        _log.info("completed", name=claim.name, mp4=outputs[0].name, seconds=_since(attempt))
+    else:
+        publish.withdraw(shop.target, outputs)
+    return won
+
+
+def _pictures(attempt: Attempt, parts: Sequence[stats.Part]) -> list[Path]:
+    """Return the files of the top rung in order; a copied one is one file again."""
+    made = attempt.plan
+    rung = min(made.rungs[0].width, made.rungs[0].height)
+    chosen = [part for part in parts if part.kind == OutputKind.VIDEO_PART and part.rung == rung]
+    if made.video.mode == "copy":
+        return [_joined(attempt, chosen, "picture")]
+    _check_ordinals(chosen, len(made.chunks))
+    share = 0.15 / len(chosen)
+    return [
+        attempt.fetch(part, attempt.beat.part(number * share, (number + 1) * share))
+        for number, part in enumerate(chosen)
+    ]
+
+
+def _sound(attempt: Attempt, parts: Sequence[stats.Part]) -> Path | None:
+    chosen = [part for part in parts if part.kind == OutputKind.AUDIO_PART]
+    return _joined(attempt, chosen, "sound") if attempt.plan.audio is not None else None
+
+
+def _joined(attempt: Attempt, parts: Sequence[stats.Part], name: str) -> Path:
+    """Return the file that was published in parts while it grew."""
+    _check_ordinals(parts, len(parts))
+    whole = attempt.folder / name
+    with whole.open("wb") as out:
+        for part in parts:
+            path = attempt.fetch(part, attempt.beat.part(0.15, 0.2))
+            with path.open("rb") as file:
+                while data := file.read(1024 * 1024):
+                    attempt.beat.advance()
+                    out.write(data)
+    return whole
+
+
+def _check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
+    found = [part.ordinal for part in parts]
+    if not found or found != list(range(expected)):
+        raise Failure("output_invalid", f"of {expected} parts only these are recorded: {found}")
+
+
+def _publish_playlists(
+    attempt: Attempt, parts: Sequence[stats.Part], *, is_final: bool
+) -> list[ledger.NewOutput]:
+    """Upload the playlists that changed, the master last; return what there is to record."""
+    made = attempt.plan
+    videos = [
+        rendition
+        for rung in made.rungs
+        if (rendition := _rung(attempt, parts, rung, is_final=is_final)) is not None
+    ]
+    sound = _audio(attempt, parts, is_final=is_final)
+    every = [part for video in videos for part in video.parts] + list(sound.parts if sound else ())
+    longest = max(segment.duration_seconds for part in every for segment in part.segments)
+    target = playlists.target_duration(max(longest, _longest_planned(attempt)))
+    texts: list[tuple[OutputKind, int | None, str]] = []
+    for video in videos:
+        text = playlists.media(video.parts, target_duration=target, is_final=is_final)
+        texts.append((OutputKind.PLAYLIST, min(video.width, video.height), text))
+    if sound is not None:
+        text = playlists.media(sound.parts, target_duration=target, is_final=is_final)
+        texts.append((OutputKind.PLAYLIST, None, text))
+    texts.append((OutputKind.HLS, None, playlists.master(videos, sound, target_duration=target)))
+    present = {row.name: row.sha1 for row in stats.outputs(attempt.shop.readings, attempt.claim.video_id)}
+    outputs = []
+    for kind, rung, text in texts:
+        is_master = kind == OutputKind.HLS
+        name = names.master(attempt.place) if is_master else names.playlist(attempt.place, rung)
+        if present.get(name) != hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest():
+            outputs.append(_upload_text(attempt, text, kind=kind, rung=rung, name=name))
+    return outputs
+
+
+def _upload_text(
+    attempt: Attempt, text: str, *, kind: OutputKind, rung: int | None, name: str
+) -> ledger.NewOutput:
+    path = attempt.folder / "playlist"
+    path.write_text(text, encoding="utf-8", newline="\n")
+    output = publish.upload(
+        attempt.shop.target,
+        encode.Made(path, "playlist", PLAYLIST_TYPE, is_copy=False),
+        kind=kind,
+        ordinal=0,
+        name=name,
+        claim=attempt.claim,
+        beat=attempt.beat.part(0.9, 1.0),
+    )
+    return replace(output, rung=rung)
+
+
+def _rung(
+    attempt: Attempt, parts: Sequence[stats.Part], rung: plans.Rung, *, is_final: bool
+) -> playlists.VideoRendition | None:
+    """Return a rung as far as it plays without a gap; None when it does not begin yet."""
+    short = min(rung.width, rung.height)
+    chosen = _unbroken([part for part in parts if part.kind == OutputKind.VIDEO_PART and part.rung == short])
+    if not chosen:
+        return None
+    track = attempt.facts.video
+    return playlists.VideoRendition(
+        uri=names.playlist("", short),
+        codec=_codec(chosen),
+        parts=_listed(attempt, chosen),
+        width=rung.width,
+        height=rung.height,
+        frame_rate=attempt.plan.video.frame_rate or (track.frame_rate if track else None),
+        least_bandwidth=0 if is_final else rung.max_rate,
+    )
+
+
+def _audio(
+    attempt: Attempt, parts: Sequence[stats.Part], *, is_final: bool
+) -> playlists.AudioRendition | None:
+    planned = attempt.plan.audio
+    chosen = _unbroken([part for part in parts if part.kind == OutputKind.AUDIO_PART])
+    if planned is None or not chosen:
+        return None
+    return playlists.AudioRendition(
+        uri=names.playlist("", None),
+        codec=_codec(chosen),
+        parts=_listed(attempt, chosen),
+        channels=planned.channels,
+        least_bandwidth=0 if is_final else planned.bit_rate,
+    )
+
+
+def _unbroken(parts: Sequence[stats.Part]) -> list[stats.Part]:
+    """Return the parts up to the first that is missing."""
+    return [part for place, part in enumerate(parts) if part.ordinal == place]
+
+
+def _listed(attempt: Attempt, parts: Sequence[stats.Part]) -> tuple[playlists.Part, ...]:
+    place = len(attempt.place)
+    return tuple(publish.part_of(part.name[place:], part.byte_ranges or {}) for part in parts)
+
+
+def _codec(parts: Sequence[stats.Part]) -> str:
+    return str((parts[0].byte_ranges or {})["codec"])
+
+
+def _longest_planned(attempt: Attempt) -> float:
+    """Return how long a segment may become, in seconds: the target duration must never change."""
+    track = attempt.facts.video
+    if attempt.plan.video.has_source_keyframes or attempt.plan.video.mode == "copy":
+        gap = track.keyframe_gap if track is not None else None
+        return math.ceil(gap if gap is not None else plans.COPY_KEYFRAME_GAP) + 1.0
+    # A frame may be shown a little after the time that a keyframe was asked for.
+    return command.KEYFRAME_SECONDS + 1.0
+
+
+def _since(attempt: Attempt) -> float:
+    return round((attempt.clock() - attempt.claim.discovered_at).total_seconds(), 1)

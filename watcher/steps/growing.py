@@ -1,0 +1,104 @@
+"""Publishes a fragmented file in parts while ffmpeg still writes it, so that it plays before it is done."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from watcher import encode, fragments, ledger, log, playlists, publish
+from watcher import names as naming
+from watcher.errors import Stopped
+from watcher.models import OutputKind
+from watcher.steps.attempt import Attempt
+
+# Seconds of each part; the last one repeats. A viewer waits for the first; later each object costs a call.
+PART_SECONDS = (4.0, 8.0, 16.0, 32.0, 60.0)
+
+_log = log.get()
+
+
+class Growing:
+    """The published parts of one growing file. All calls come from the thread of the step."""
+
+    def __init__(
+        self, attempt: Attempt, kind: OutputKind, *, width: int | None = None, height: int | None = None
+    ) -> None:
+        self._attempt = attempt
+        self._kind = kind
+        self._width = width
+        self._height = height
+        self._path: Path | None = None
+        self._given_up = 0  # files that were dropped for another: their parts' names are not used again
+        self._fragments = 0  # published so far
+        self._parts = 0
+
+    def grow(self, path: Path) -> None:
+        """Publish and record the fragments that have come to the file, once they make up a part."""
+        layout = self._read(path)
+        wanted = PART_SECONDS[min(self._parts, len(PART_SECONDS) - 1)]
+        # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
+        there = len(layout.fragments) - 1
+        if sum(one.duration_seconds for one in layout.fragments[self._fragments : there]) < wanted:
+            return
+        output = self._upload(path, layout, there)
+        attempt = self._attempt
+        if not ledger.publish(attempt.shop.db, attempt.claim, outputs=[output], now=attempt.clock()):
+            publish.withdraw(attempt.shop.target, [output])
+            raise Stopped
+        attempt.announce()
+
+    def finish(self, made: encode.Made) -> bool:
+        """Publish the rest of the finished and verified file, and complete the step; False when it was lost."""
+        attempt = self._attempt
+        layout = self._read(made.path)
+        # Sound says itself how long its last fragment is; a picture's last frame is shown until the end.
+        end = made.end_seconds if self._kind == OutputKind.VIDEO_PART else None
+        output = self._upload(made.path, layout, len(layout.fragments), end_seconds=end)
+        output = replace(output, frames=made.frames)
+        won = ledger.finish(attempt.shop.db, attempt.claim, outputs=[output], now=attempt.clock())
+        if won:
+            _log.info("made", parts=self._parts, frames=made.frames, is_copy=made.is_copy)
+        else:
+            publish.withdraw(attempt.shop.target, [output])
+        return won
+
+    def _read(self, path: Path) -> fragments.Layout:
+        if path != self._path:
+            if self._parts:
+                attempt = self._attempt
+                if not ledger.retract(attempt.shop.db, attempt.claim, now=attempt.clock()):
+                    raise Stopped
+            self._given_up += self._path is not None
+            self._path, self._fragments, self._parts = path, 0, 0
+        with path.open("rb") as file:
+            return fragments.read(file)
+
+    def _upload(
+        self, path: Path, layout: fragments.Layout, end: int, *, end_seconds: float | None = None
+    ) -> ledger.NewOutput:
+        """Upload the fragments up to `end` that are not published yet, as one object."""
+        attempt, first = self._attempt, self._fragments
+        part = attempt.folder / f"part-{self._parts}"
+        start_byte, end_byte = playlists.span(layout, first=first, end=end)
+        publish.cut(path, part, start_byte, end_byte)
+        made = encode.Made(
+            path=part,
+            kind="video" if self._kind == OutputKind.VIDEO_PART else "audio",
+            content_type="video/mp4" if self._kind == OutputKind.VIDEO_PART else "audio/mp4",
+            is_copy=True,
+            width=self._width,
+            height=self._height,
+            duration_seconds=sum(one.duration_seconds for one in layout.fragments[first:end]),
+        )
+        kind = f"{attempt.claim.kind}{publish.rung(made) or ''}{'b' * self._given_up}"
+        output = publish.upload(
+            attempt.shop.target,
+            made,
+            kind=self._kind,
+            ordinal=self._parts,
+            name=naming.part(attempt.place, kind, self._parts, attempt.claim.token),
+            claim=attempt.claim,
+            beat=attempt.beat.part(0.0, 0.0),
+            byte_ranges=publish.byte_ranges(path, first=first, end=end, end_seconds=end_seconds),
+        )
+        attempt.keep(part, output.sha1)
+        self._fragments, self._parts = end, self._parts + 1
+        return output

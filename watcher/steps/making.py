@@ -1,0 +1,153 @@
+"""The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from watcher import encode, inspect, ledger, log, media, names, plan, publish
+from watcher.models import OutputKind, StepKind
+from watcher.steps.attempt import Attempt
+from watcher.steps.growing import Growing
+
+# Where in a step's progress the making ends and the upload begins.
+MADE = 0.9
+# Nobody waits for the poster before the first chunk plays.
+STILLS_LATER = timedelta(seconds=plan.CHUNK_SECONDS[0])
+
+_log = log.get()
+
+
+def inspect_source(attempt: Attempt) -> bool:
+    """Find out what the source is, and plan the steps; False when the step was lost."""
+    claim, shop = attempt.claim, attempt.shop
+    with attempt.source() as url:
+        facts = inspect.inspect(
+            url,
+            name=claim.name,
+            content_type=claim.content_type,
+            size_bytes=claim.size_bytes,
+            folder=attempt.folder,
+            beat=attempt.beat,
+            limits=shop.limits,
+        )
+    made = plan.make(facts, shop.profile)
+    won = ledger.finish_inspect(
+        shop.db,
+        claim,
+        media=media.dump(facts),
+        duration_seconds=facts.duration_seconds,
+        plan=plan.dump(made),
+        steps=_steps_of(made, facts, claim.discovered_at),
+        now=attempt.clock(),
+    )
+    if won:
+        _log.info(
+            "inspected",
+            name=claim.name,
+            container=facts.container,
+            seconds=facts.duration_seconds,
+            video=made.video.mode,
+            sizes=",".join(rung.name for rung in made.rungs),
+            audio=made.audio.mode if made.audio else None,
+            chunks=len(made.chunks),
+        )
+    return won
+
+
+def copy_video(attempt: Attempt) -> bool:
+    """Copy the picture whole as the top rung, published in parts while it grows."""
+    top = plan.top(attempt.plan.video)
+    growing = Growing(attempt, OutputKind.VIDEO_PART, width=top.width, height=top.height)
+    with attempt.source() as url:
+        made = encode.video(url, attempt.facts, attempt.plan.video, attempt.bench(0.0, MADE), growing.grow)
+    return growing.finish(made)
+
+
+def encode_chunk(attempt: Attempt) -> bool:
+    """Encode one chunk in all rungs that are not copied."""
+    made = attempt.plan
+    chunk = made.chunks[attempt.claim.ordinal]
+    with attempt.source() as url:
+        rungs = encode.video_chunk(url, attempt.facts, made, chunk, attempt.bench(0.0, MADE))
+    return _publish(attempt, rungs, OutputKind.VIDEO_PART)
+
+
+def make_audio(attempt: Attempt) -> bool:
+    """Make the sound whole, published in parts while it grows."""
+    planned = attempt.plan.audio
+    assert planned is not None  # the step exists because the plan has it
+    growing = Growing(attempt, OutputKind.AUDIO_PART)
+    with attempt.source() as url:
+        made = encode.audio(url, attempt.facts, planned, attempt.bench(0.0, MADE), growing.grow)
+    return growing.finish(made)
+
+
+def make_stills(attempt: Attempt) -> bool:
+    """Make the poster."""
+    with attempt.source() as url:
+        made = encode.stills(url, attempt.facts, attempt.plan.stills, attempt.bench(0.0, MADE))
+    return _publish(attempt, (made,), OutputKind.POSTER_PART)
+
+
+def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind) -> bool:
+    claim, shop = attempt.claim, attempt.shop
+    outputs: list[ledger.NewOutput] = []
+    share = (1.0 - MADE) / len(parts)
+    for number, part in enumerate(parts):
+        rung = publish.rung(part)
+        ending = "jpg" if kind == OutputKind.POSTER_PART else "mp4"
+        output = publish.upload(
+            shop.target,
+            part,
+            kind=kind,
+            ordinal=claim.ordinal,
+            name=names.part(
+                attempt.place, f"{claim.kind}{rung or ''}", claim.ordinal, claim.token, ending=ending
+            ),
+            claim=claim,
+            beat=attempt.beat.part(MADE + number * share, MADE + (number + 1) * share),
+            byte_ranges=_byte_ranges(part) if kind == OutputKind.VIDEO_PART else None,
+        )
+        attempt.keep(part.path, output.sha1)
+        outputs.append(output)
+    won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
+    if won:
+        # A film has hundreds of chunks; its story is told in a few lines.
+        say = _log.info if claim.ordinal == 0 else _log.debug
+        say("made", size_bytes=sum(output.size_bytes for output in outputs), frames=parts[0].frames)
+    else:
+        publish.withdraw(shop.target, outputs)
+    return won
+
+
+def _byte_ranges(part: encode.Made) -> dict[str, Any]:
+    return publish.byte_ranges(part.path, end_seconds=part.end_seconds)
+
+
+def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> list[ledger.NewStep]:
+    """Return what follows `inspect`: shares of the progress by what it costs, due when a viewer needs it."""
+    whole = facts.duration_seconds or 0.0
+    steps: list[tuple[StepKind, int, float, timedelta]] = []
+    if made.video.mode == "copy":
+        steps.append((StepKind.COPY, 0, 10.0, timedelta()))
+    for chunk in made.chunks:
+        end = chunk.end_seconds if chunk.end_seconds is not None else max(whole, chunk.start_seconds + 1.0)
+        share = 80.0 * (end - chunk.start_seconds) / max(whole, end)
+        steps.append((StepKind.VIDEO, chunk.ordinal, share, timedelta(seconds=chunk.start_seconds)))
+    if made.audio is not None:
+        steps.append((StepKind.AUDIO, 0, 6.0 if made.audio.mode == "encode" else 2.0, timedelta()))
+    steps += [
+        (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
+        (StepKind.STILLS, 0, 2.0, STILLS_LATER),
+        (StepKind.PACKAGE, 0, 10.0, timedelta(seconds=whole)),
+    ]
+    total = sum(share for _, _, share, _ in steps) / (1.0 - ledger.INSPECT_WEIGHT)
+    return [
+        ledger.NewStep(
+            kind=kind,
+            ordinal=ordinal,
+            stage=2 if kind is StepKind.PACKAGE else 1,
+            weight=share / total,
+            due_at=discovered_at + later,
+        )
+        for kind, ordinal, share, later in steps
+    ]

@@ -1,0 +1,181 @@
+"""What ffmpeg says while it runs, and what it means: progress, totals, and signs of trouble.
+
+Knows nothing of processes. The words are ffmpeg's own; what a source says of itself, in tags, is never taken for them.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from watcher.beat import Beat
+
+HEAD_LINES, TAIL_LINES = 20, 40  # kept of what ffmpeg says: how it began, and how it ended
+SHOWN_LINES = 6  # in an error message
+
+_URL_PATH = re.compile(r"(https?://[^/\s'\"]+)/[^\s'\"]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTEXT_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+# As in "[dec:h264] [error] text"; the part of ffmpeg that speaks comes first.
+_LEVEL = re.compile(r"(?:\[[^\]]*\] )*?\[(?P<level>verbose|info|warning|error|fatal|panic)\] (?P<text>.*)")
+_READ = re.compile(
+    r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read .*?;"
+    r"(?: (\d+) frames decoded)?(?:; (\d+) decode errors)?"
+)
+_WROTE = re.compile(r"Output stream #(\d+):(\d+) \(\w+\): (?:(\d+) frames encoded.*?; )?(\d+) packets muxed")
+# How ffmpeg says that a source ends too early, by the demuxers that notice.
+_CUT = re.compile(
+    r"File ended prematurely|partial file|LZW decode failed|Error during demuxing: Invalid data"
+)
+_CORRUPT_PACKET = re.compile(r"corrupt input packet in stream|invalid as first byte of an EBML number")
+_CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
+# Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
+_NOT_READ = re.compile(
+    r"Stream ends prematurely|HTTP error|Server returned [45]|Connection (?:refused|reset|timed out)"
+    r"|Error during demuxing: (?:Input/output|Connection|Immediate exit)"
+)
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+
+
+@dataclass(frozen=True)
+class Read:
+    """What ffmpeg says that it read of one input stream; None where it did not decode or cannot say."""
+
+    packets: int
+    frames: int | None
+    errors: int | None
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """What ffmpeg says that it wrote of one output stream; `frames` is None when it was copied."""
+
+    packets: int
+    frames: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run of ffmpeg went that ended with exit code 0, which proves nothing."""
+
+    seconds: float
+    read: dict[tuple[int, int], Read]  # by input and stream
+    wrote: dict[tuple[int, int], Wrote]  # by output and stream
+    dropped: int  # frames that had the time of another one
+    duplicated: int
+    corrupt_packets: int
+    corrupt_frames: int
+    is_cut: bool  # the demuxer met the end of the file too early
+    is_unread: bool  # bytes did not arrive
+    text: str  # the last lines that ffmpeg said
+
+
+class Listener:
+    """Understands what ffmpeg says while it runs; keeps little of it, however much that is."""
+
+    def __init__(
+        self, beat: Beat, duration: timedelta | None, on_progress: Callable[[], None] | None
+    ) -> None:
+        self.has_no_space = False
+        self._on_progress = on_progress
+        self._beat = beat
+        self._duration = duration
+        self._furthest = -1
+        self._counts = {"drop_frames": 0, "dup_frames": 0}
+        self._read: dict[tuple[int, int], Read] = {}
+        self._wrote: dict[tuple[int, int], Wrote] = {}
+        self._corrupt_packets = 0
+        self._corrupt_frames = 0
+        self._is_cut = False
+        self._is_unread = False
+        self._head: list[str] = []
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._other: deque[str] = deque(
+            maxlen=TAIL_LINES
+        )  # a loader's or an interpreter's, when all else fails
+
+    def progress(self, line: str) -> None:
+        """Take a line of `-progress`."""
+        key, _, value = line.partition("=")
+        if key in self._counts and value.isdigit():
+            self._counts[key] = int(value)
+        if key == "progress" and self._on_progress is not None:  # the last line of each report
+            self._on_progress()
+        if key != "out_time_us" or not value.lstrip("-").isdigit():
+            return
+        now = int(value)  # microseconds of output
+        if now > self._furthest:  # else it lives, but does not advance
+            self._furthest = now
+            seconds = self._duration.total_seconds() if self._duration else 0
+            self._beat.advance(now / 1e6 / seconds if seconds > 0 else None)
+
+    def message(self, line: str) -> None:
+        """Take a line of the log, as `-loglevel level+verbose` makes it."""
+        line = clean(line)
+        # What the source says of itself, in tags of any wording, comes at "info", or goes on without a level.
+        leveled = _LEVEL.match(line)
+        if leveled is None:
+            self._other.append(line)
+            return
+        if leveled["level"] == "info":
+            return
+        if leveled["level"] == "verbose":
+            self._total(leveled["text"].strip())
+            return
+        self._corrupt_packets += bool(_CORRUPT_PACKET.search(line))
+        self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
+        self._is_cut |= bool(_CUT.search(line))
+        self._is_unread |= bool(_NOT_READ.search(line))
+        self.has_no_space |= bool(NO_SPACE.search(line))
+        if len(self._head) < HEAD_LINES:
+            self._head.append(line)
+        else:
+            self._tail.append(line)
+
+    def _total(self, text: str) -> None:
+        if found := _READ.match(text):
+            number, stream, packets, frames, errors = found.groups()
+            self._read[int(number), int(stream)] = Read(int(packets), _count(frames), _count(errors))
+        elif found := _WROTE.match(text):
+            number, stream, frames, packets = found.groups()
+            self._wrote[int(number), int(stream)] = Wrote(int(packets), _count(frames))
+
+    def lines(self) -> list[str]:
+        """Return the first and the last lines that were warnings or errors."""
+        return [*self._head, *self._tail]
+
+    def text(self) -> str:
+        """Return the last words, for an error message."""
+        return last(self.lines() or self._other)
+
+    def report(self, seconds: float) -> Report:
+        """Return what was understood of a run that took `seconds`."""
+        return Report(
+            seconds=seconds,
+            read=self._read,
+            wrote=self._wrote,
+            dropped=self._counts["drop_frames"],
+            duplicated=self._counts["dup_frames"],
+            corrupt_packets=self._corrupt_packets,
+            corrupt_frames=self._corrupt_frames,
+            is_cut=self._is_cut,
+            is_unread=self._is_unread,
+            text=self.text(),
+        )
+
+
+def _count(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def last(lines: Sequence[str] | deque[str]) -> str:
+    """Return the last lines for an error message."""
+    # Warnings are about our own output as often as not.
+    said = [line for line in lines if "[warning]" not in line] or list(lines)
+    return "\n".join(said[-SHOWN_LINES:]) or "it said nothing"
+
+
+def clean(text: str) -> str:
+    """Make foreign text safe to show: no terminal codes, no secret part of a URL, no memory addresses."""
+    return _CONTEXT_ADDRESS.sub("", _URL_PATH.sub(r"\1/...", _CONTROL.sub("?", text)))
