@@ -1,0 +1,44 @@
+"""The argument lists that ffmpeg is run with, from the plan of a video. Pure: nothing here starts anything.
+
+The source is reached through one URL or path, with the demuxer forced that `inspect` found. Every output is a
+plain name in the step's own folder.
+"""
+
+from watcher.command.film import PACKAGE, package
+from watcher.command.fragmented import FRAGMENTED
+from watcher.command.inputs import (
+    AUDIO_FORMATS,
+    MAX_PIXELS,
+    MAX_STREAMS,
+    OWN_FORMAT,
+    VIDEO_FORMATS,
+    protocols,
+)
+from watcher.command.picture import KEYFRAME_SECONDS, VIDEO, before_chunk, rung_file, video, video_chunk
+from watcher.command.sound import AUDIO, audio
+from watcher.command.stills import POSTER, poster
+
+AGAIN = "again-"  # before the name of a file that replaces one which was begun and given up
+
+__all__ = [
+    "AGAIN",
+    "AUDIO",
+    "AUDIO_FORMATS",
+    "FRAGMENTED",
+    "KEYFRAME_SECONDS",
+    "MAX_PIXELS",
+    "MAX_STREAMS",
+    "OWN_FORMAT",
+    "PACKAGE",
+    "POSTER",
+    "VIDEO",
+    "VIDEO_FORMATS",
+    "audio",
+    "before_chunk",
+    "package",
+    "poster",
+    "protocols",
+    "rung_file",
+    "video",
+    "video_chunk",
+]

@@ -1,0 +1,26 @@
+"""The arguments that stitch parts into the film for viewers. Pure."""
+
+from pathlib import Path
+
+from watcher.command import fragmented, inputs
+
+PACKAGE = "package.mp4"
+
+
+def package(video: Path, audio: Path | None, *, video_shift: float) -> list[str]:
+    """Return the arguments that stitch the parts into `PACKAGE` by copy, its index before its pictures.
+
+    `video_shift` is in seconds: how much later than written libavformat shows the pictures of the video part.
+    """
+    # Without -copyts each input would begin at zero, whatever their distance was.
+    arguments = ["-copyts"]
+    if video_shift:
+        arguments += ["-itsoffset", f"{-video_shift:.6f}"]
+    arguments += [*inputs.own(video)]
+    if audio is not None:
+        arguments += [*inputs.own(audio)]
+    arguments += ["-map", "0:v:0"]
+    if audio is not None:
+        arguments += ["-map", "1:a:0"]
+    arguments += ["-c", "copy", "-video_track_timescale", str(fragmented.TIMESCALE), *fragmented.bare()]
+    return [*arguments, "-movflags", "+faststart", "-f", "mp4", PACKAGE]

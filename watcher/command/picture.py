@@ -1,0 +1,174 @@
+"""The arguments that make the picture: whole or by chunks, in all rungs from one decode. Pure."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from watcher import plan as plans
+from watcher.command import fragmented, inputs
+from watcher.media import Media
+from watcher.plan import Chunk, Plan, Rung, VideoPlan
+
+VIDEO = "video.mp4"
+# How the names of pixel formats begin that hold brightness and colour apart; the others are RGB.
+LUMA_FORMATS = ("yuv", "yuy", "nv", "gray", "p0", "uyvy")
+# Players switch and seek at keyframes: 2 s is HLS practice, and more of them cost quality.
+KEYFRAME_SECONDS = 2
+# A viewer waits for the first chunk: these settings take a third of its time, for some more bits. The stream's
+# head must be the same in all chunks, so they may not show in it: without its psychovisual part, which needs
+# subme 6, x264 would leave out the offset of -2 that it gives chroma for it.
+HASTE = "subme=1:me=dia:trellis=0:rc-lookahead=8:chroma-qp-offset=-2"
+PATIENT_PRESETS = ("fast", "medium")
+# Untagged pictures are BT.709 from this short side on, and BT.601 below: what players assume.
+HD_SHORT_SIDE = 720
+# A chunk's borders lie this much before its keyframes: no frame is as near to another one, and no rounding of
+# times then decides to which chunk a frame belongs.
+BORDER_SECONDS = 0.0005
+# What deinterlacing and lowering the frame rate look back on; the seek then ends at an earlier keyframe.
+CONTEXT_SECONDS = 1.0
+
+
+def video(source: str | Path, media: Media, plan: VideoPlan, *, name: str = VIDEO) -> list[str]:
+    """Return the arguments that make `name`, a fragmented MP4 with the main picture only, of the top rung."""
+    if plan.mode == "encode":
+        rung = plans.top(plan)
+        return _encode(source, media, plan, Chunk(0, 0.0, None, None), [(rung, name)], threads=None)
+    track = inputs.picture(media)
+    arguments = [
+        *inputs.source(source, media),
+        "-map",
+        f"0:{track.index}",
+        "-c:v",
+        "copy",
+        *fragmented.arguments(name),
+    ]
+    return arguments + inputs.read_along(media, media.audio.index if media.audio else None)
+
+
+def video_chunk(
+    source: str | Path, media: Media, plan: Plan, chunk: Chunk, *, threads: int | None
+) -> list[str]:
+    """Return the arguments that make one fragmented MP4 for each of the plan's `chunked_rungs`.
+
+    Their names are those that `rung_file` gives. Each holds the frames of `chunk` at their times in the video.
+    """
+    files = [(rung, rung_file(rung)) for rung in plan.chunked_rungs]
+    return _encode(source, media, plan.video, chunk, files, threads=threads)
+
+
+def rung_file(rung: Rung) -> str:
+    """Return the name of the file that a chunk of `rung` is made in."""
+    return f"video-{rung.name}.mp4"
+
+
+def before_chunk(source: str | Path, media: Media, plan: VideoPlan, chunk: Chunk) -> list[str]:
+    """Return the arguments that decode only what is decoded, and thrown away, on the way to a chunk's start."""
+    track = inputs.picture(media)
+    # One thread: others would decode further ahead.
+    arguments = [*_seek(plan, chunk), "-threads", "1", *inputs.source(source, media)]
+    end = media.start_seconds + chunk.start_seconds - BORDER_SECONDS
+    return [*arguments, "-map", f"0:{track.index}", "-vf", f"trim=end={end:.6f}", "-f", "null", "-"]
+
+
+def _encode(
+    source: str | Path,
+    media: Media,
+    plan: VideoPlan,
+    chunk: Chunk,
+    files: Sequence[tuple[Rung, str]],
+    *,
+    threads: int | None,
+) -> list[str]:
+    count = ["-threads", str(threads)] if threads is not None else []
+    arguments = [] if chunk.is_whole else _seek(plan, chunk)
+    arguments += [*count, *inputs.source(source, media)]
+    if threads is not None:
+        arguments += ["-filter_complex_threads", str(threads)]
+    arguments += ["-filter_complex", _graph(media, plan, chunk, [rung for rung, _ in files])]
+    for number, (rung, name) in enumerate(files):
+        arguments += [
+            "-map",
+            f"[v{number}]",
+            *_x264(plan, rung, chunk),
+            *count,
+            *_keyframes(media, plan, chunk),
+        ]
+        if not chunk.is_whole:
+            arguments += ["-output_ts_offset", f"{_ticks(chunk.start_seconds) / fragmented.TIMESCALE:.6f}"]
+        arguments += fragmented.arguments(name)
+    return arguments + inputs.read_along(media, media.audio.index if media.audio else None)
+
+
+def _seek(plan: VideoPlan, chunk: Chunk) -> list[str]:
+    """Go to the keyframe that the chunk begins with, or an earlier one, and leave all times as they are."""
+    if chunk.start_seconds == 0:
+        return ["-copyts"]
+    is_looking_back = plan.deinterlace or plan.frame_rate is not None
+    place = chunk.start_seconds + (-CONTEXT_SECONDS if is_looking_back else BORDER_SECONDS)
+    return ["-copyts", "-noaccurate_seek", "-ss", f"{max(place, 0.0):.6f}"]
+
+
+def _graph(media: Media, plan: VideoPlan, chunk: Chunk, rungs: Sequence[Rung]) -> str:
+    """One decode for all: each rung is made from the next larger one."""
+    track = inputs.picture(media)
+    filters = ["bwdif=mode=send_frame:deint=all"] if plan.deinterlace else []
+    if plan.frame_rate is not None:
+        filters.append(f"fps={_ratio(plan.frame_rate)}")
+    if not chunk.is_whole:
+        filters += _trim(media, chunk)
+    is_rgb = not (track.pixel_format or "yuv").startswith(LUMA_FORMATS)
+    matrix = ":out_color_matrix=bt709" if is_rgb else ""
+    # ffmpeg has already turned the picture as the source asks; these are the sizes after that.
+    filters.append(f"scale={rungs[0].width}:{rungs[0].height}:flags=bicubic:out_range=tv{matrix}")
+    is_hd = min(track.width, track.height) >= HD_SHORT_SIDE
+    if is_rgb or (track.color_space is None and is_hd):
+        # Said aloud, or a player takes the scaled-down picture for BT.601 and shows other colours.
+        filters.append("setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709")
+    chain = f"[0:{track.index}]" + ",".join([*filters, "setsar=1", "format=yuv420p"])
+    for number, rung in enumerate(rungs[1:]):
+        chain += f",split=2[v{number}][s{number}];"
+        chain += f"[s{number}]scale={rung.width}:{rung.height}:flags=bicubic,setsar=1"
+    return f"{chain}[v{len(rungs) - 1}]"
+
+
+def _trim(media: Media, chunk: Chunk) -> list[str]:
+    """Keep the chunk's frames, by their times in the source, and count their times from its start.
+
+    Whole ticks are subtracted: fractions would be rounded in another way in the next chunk.
+    """
+    start, end = media.start_seconds + chunk.start_seconds, None
+    bounds = [f"start={start - BORDER_SECONDS:.6f}"] if chunk.start_seconds > 0 else []
+    if chunk.end_seconds is not None:
+        end = media.start_seconds + chunk.end_seconds
+        bounds.append(f"end={end - BORDER_SECONDS:.6f}")
+    zero = _ticks(media.start_seconds) + _ticks(chunk.start_seconds)
+    return [f"trim={':'.join(bounds)}", f"settb=1/{fragmented.TIMESCALE}", f"setpts=PTS-({zero})"]
+
+
+def _x264(plan: VideoPlan, rung: Rung, chunk: Chunk) -> list[str]:
+    # Frames keep their own times: those with the time of another one are dropped and counted, none is invented.
+    arguments = ["-fps_mode", "vfr", "-enc_time_base", f"1:{fragmented.TIMESCALE}"]
+    arguments += ["-c:v", "libx264", "-preset", plan.preset, "-crf", str(rung.crf), "-profile:v", "high"]
+    if chunk.ordinal == 0 and not chunk.is_whole and plan.preset in PATIENT_PRESETS:
+        arguments += ["-x264-params", HASTE]
+    return [*arguments, "-maxrate", str(rung.max_rate), "-bufsize", str(2 * rung.max_rate)]
+
+
+def _keyframes(media: Media, plan: VideoPlan, chunk: Chunk) -> list[str]:
+    """Keyframes by time, so that every size of one video has them at the same places whatever its frame rate."""
+    places = f"expr:gte(t,n_forced*{KEYFRAME_SECONDS})"
+    if plan.has_source_keyframes:
+        places = "source"
+    elif not chunk.is_whole and (end := chunk.end_seconds or plans.end(media)) is not None:
+        # Evenly, or the chunk would end with a segment of a few frames.
+        length = end - chunk.start_seconds
+        places = f"expr:gte(t,n_forced*{length / max(1, round(length / KEYFRAME_SECONDS)):.6f})"
+    return ["-force_key_frames", places, "-sc_threshold", "0", "-flags", "+cgop"]
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds * fragmented.TIMESCALE)
+
+
+def _ratio(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"

@@ -1,0 +1,13 @@
+"""Makes the parts of an output in a folder, and hands them over only when they were verified.
+
+Each function runs ffmpeg through its door, measures what came out, and raises what `verify` raises. It knows
+nothing of steps or of where outputs go.
+"""
+
+from watcher.encode.film import package
+from watcher.encode.picture import video, video_chunk
+from watcher.encode.sound import audio
+from watcher.encode.stills import stills
+from watcher.encode.workbench import Bench, Made, OnGrowth
+
+__all__ = ["Bench", "Made", "OnGrowth", "audio", "package", "stills", "video", "video_chunk"]

@@ -1,0 +1,115 @@
+"""Makes the picture: whole, or a chunk in all its rungs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from watcher import command, verify
+from watcher import plan as plans
+from watcher.encode import workbench
+from watcher.encode.workbench import Bench, Made, OnGrowth
+from watcher.errors import Failure
+from watcher.media import Media
+from watcher.plan import Chunk, Plan, VideoPlan
+
+
+def video(
+    source: str | Path, media: Media, plan: VideoPlan, bench: Bench, on_growth: OnGrowth | None = None
+) -> Made:
+    """Make the top rung in one piece; what was meant to be copied but does not verify is encoded.
+
+    `on_growth` is called about twice a second, in this thread, with the file so far: whole fragments, and
+    perhaps a part of one. A path that it was not given before means that the earlier file is given up.
+    """
+    try:
+        return _video(source, media, plan, bench, command.VIDEO, on_growth)
+    except Failure as failure:
+        if plan.mode != "copy" or failure.code not in workbench.MENDABLE:
+            raise
+    plan = dataclasses.replace(plan, mode="encode")
+    return _video(source, media, plan, bench, command.AGAIN + command.VIDEO, on_growth)
+
+
+def video_chunk(
+    source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench, *, threads: int | None = None
+) -> tuple[Made, ...]:
+    """Encode one chunk: one file for each of the plan's `chunked_rungs`, with the same frames and keyframes.
+
+    `threads` is for each decoder, filter and encoder; None leaves it to them.
+    """
+    rungs = plan.chunked_rungs
+    arguments = command.video_chunk(source, media, plan, chunk, threads=threads)
+    report = workbench.run(arguments, media, bench, chunk=chunk)
+    paths = [bench.folder / command.rung_file(rung) for rung in rungs]
+    each = workbench.probe_all(paths, bench, container=command.OWN_FORMAT, scan="start")
+    found = [workbench.only(facts["scan"], "video") for facts in each]
+    if chunk.start_seconds > 0 and verify.has_errors(media, report):
+        # Those on the way from the keyframe before belong to another chunk, or to a seek into the middle.
+        before = workbench.run(command.before_chunk(source, media, plan.video, chunk), media, bench)
+        report = verify.without(report, before)
+    verify.chunk_source(media, report, chunk, found[0])
+    verify.chunk_output(media, report, chunk, found, is_paced=plan.video.frame_rate is not None)
+    made = []
+    for rung, path, facts, track in zip(rungs, paths, each, found, strict=True):
+        assert track is not None  # `chunk_output` saw to it
+        _check_picture(facts, rung.width, rung.height)
+        shift = track.first - track.first_decode
+        made.append(
+            Made(
+                path,
+                "video",
+                "video/mp4",
+                is_copy=False,
+                width=rung.width,
+                height=rung.height,
+                start_seconds=track.first_decode,
+                duration_seconds=_chunk_length(media, chunk, track, shift),
+                frames=track.packets,
+                rung=rung.name,
+            )
+        )
+    return tuple(made)
+
+
+def _video(
+    source: str | Path, media: Media, plan: VideoPlan, bench: Bench, name: str, on_growth: OnGrowth | None
+) -> Made:
+    path = bench.folder / name
+    report = workbench.run(
+        command.video(source, media, plan, name=name), media, bench, growing=path, on_growth=on_growth
+    )
+    scan: Literal["start", "keyframes"] = "keyframes" if plan.mode == "copy" else "start"
+    facts = workbench.probe(path, bench, container=command.OWN_FORMAT, scan=scan)
+    found = workbench.only(facts["scan"], "video")
+    shift = found.first - found.first_decode if found is not None else 0.0
+    verify.video_source(media, report, end=found.end - shift if found is not None else 0.0)
+    is_copy, is_paced = plan.mode == "copy", plan.frame_rate is not None
+    verify.video_output(media, report, found, is_copy=is_copy, is_paced=is_paced)
+    _check_picture(facts, plan.width, plan.height)
+    assert found is not None  # `video_output` saw to it
+    return Made(
+        path,
+        "video",
+        "video/mp4",
+        is_copy=is_copy,
+        width=plan.width,
+        height=plan.height,
+        start_seconds=found.first_decode,
+        duration_seconds=found.length or found.end - found.first,
+        frames=found.packets,
+        rung=plans.top(plan).name,
+    )
+
+
+def _check_picture(facts: dict[str, Any], width: int, height: int) -> None:
+    track = next(one for one in facts["streams"] if one["type"] == "video")
+    expected = ("h264", width, height, "yuv420p")
+    if (track["codec"], track["width"], track["height"], track["pixel_format"]) != expected:
+        raise Failure("output_invalid", f"the picture is not {expected}: {track}")
+
+
+def _chunk_length(media: Media, chunk: Chunk, found: verify.Found, shift: float) -> float:
+    """How long a chunk plays: until the next one begins, as its own file cannot tell."""
+    if chunk.end_seconds is not None:
+        return chunk.end_seconds - found.first_decode
+    return found.length or found.end - shift - found.first_decode

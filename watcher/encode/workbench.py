@@ -1,0 +1,128 @@
+"""What a step works with, and what came of it: a folder, ffmpeg and the prober behind their door."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from watcher import command, ffmpeg, transcript, verify
+from watcher.beat import Beat
+from watcher.errors import Failure
+from watcher.media import Media
+from watcher.plan import Chunk
+
+# The share of a step's time that ffmpeg takes; checking the output takes the rest.
+ENCODING_SHARE = 0.95
+# A copy that fails in these ways may still be encoded; in others the source is to blame either way.
+MENDABLE = ("output_invalid", "encode_failed", "source_damaged")
+OnGrowth = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """One verified file. Sizes in pixels; None where it makes no sense for the kind."""
+
+    path: Path
+    kind: Literal["video", "audio", "poster", "mp4", "playlist"]
+    content_type: str
+    is_copy: bool
+    width: int | None = None
+    height: int | None = None
+    start_seconds: float | None = None  # when its first frame is shown, on the clock of the whole video
+    duration_seconds: float | None = None
+    frames: int | None = None
+    rung: str | None = None  # the rung's name, of a picture
+
+    @property
+    def end_seconds(self) -> float | None:
+        """When its last frame is over, on the clock of the whole video."""
+        if self.start_seconds is None or self.duration_seconds is None:
+            return None
+        return self.start_seconds + self.duration_seconds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and with what a step works."""
+
+    binary: Path
+    folder: Path
+    beat: Beat
+    limits: ffmpeg.Limits
+
+
+def run(
+    arguments: list[str],
+    media: Media,
+    bench: Bench,
+    *,
+    chunk: Chunk | None = None,
+    growing: Path | None = None,
+    on_growth: OnGrowth | None = None,
+) -> transcript.Report:
+    """Run ffmpeg; `on_growth` is given the file `growing` about twice a second, once it exists."""
+    known = media.duration_seconds if media.is_duration_trusted else None
+    if chunk is not None:  # progress is told on the video's clock, whatever part of it is encoded
+        known = chunk.end_seconds or known
+    bench.beat.window(0.0, ENCODING_SHARE)
+
+    def grow() -> None:
+        if growing is not None and on_growth is not None and growing.exists():
+            on_growth(growing)
+
+    return ffmpeg.run(
+        arguments,
+        binary=bench.binary,
+        folder=bench.folder,
+        beat=bench.beat,
+        limits=bench.limits,
+        duration=timedelta(seconds=known) if known else None,
+        on_progress=grow,
+    )
+
+
+def scan(path: Path, bench: Bench, scan: Literal["packets", "keyframes"]) -> dict[str, Any]:
+    """Return what the prober measured of each track of a file that was made here."""
+    found: dict[str, Any] = probe(path, bench, container=command.OWN_FORMAT, scan=scan)["scan"]
+    return found
+
+
+def probe(
+    path: Path, bench: Bench, *, container: str, scan: Literal["none", "packets", "start", "keyframes"]
+) -> dict[str, Any]:
+    """Return the prober's facts of a file that was made here."""
+    return probe_all([path], bench, container=container, scan=scan)[0]
+
+
+def probe_all(
+    paths: Sequence[Path],
+    bench: Bench,
+    *,
+    container: str,
+    scan: Literal["none", "packets", "start", "keyframes"],
+) -> list[dict[str, Any]]:
+    """Return the prober's facts of files that were made here, in their order."""
+    bench.beat.window(ENCODING_SHARE, 1.0)
+    try:
+        return ffmpeg.probe(
+            paths,
+            folder=bench.folder,
+            beat=bench.beat,
+            limits=bench.limits,
+            container=container,
+            scan=scan,
+            formats=(container,),
+            protocols=command.protocols(paths[0]),
+            max_streams=command.MAX_STREAMS,
+            max_pixels=command.MAX_PIXELS,
+        )
+    except Failure as failure:
+        # What cannot be read is ours: the source is not to blame.
+        raise Failure("output_invalid", f"what ffmpeg made cannot be read: {failure.detail}") from failure
+
+
+def only(scan: dict[str, Any], kind: str) -> verify.Found | None:
+    """Return the one track of a scan, if it is of `kind` and there is no other."""
+    found = verify.tracks(scan, kind)
+    return found[0] if len(found) == 1 and len(scan) == 1 else None

@@ -1,0 +1,55 @@
+"""What will be made of a source: sizes, rates, and copy or encode for each track. Values in, values out."""
+
+import dataclasses
+
+from watcher.media import Media
+from watcher.plan.cutting import CHUNK_SECONDS, chunks, end
+from watcher.plan.picture import COPY_KEYFRAME_GAP, LONG_SIDE, displayed, encoded, is_copyable, rungs, top
+from watcher.plan.sound import audio, encoded_audio
+from watcher.plan.values import (
+    AudioPlan,
+    Chunk,
+    Plan,
+    Profile,
+    Quality,
+    Rung,
+    StillsPlan,
+    VideoPlan,
+    dump,
+    load,
+)
+
+__all__ = [
+    "CHUNK_SECONDS",
+    "COPY_KEYFRAME_GAP",
+    "LONG_SIDE",
+    "AudioPlan",
+    "Chunk",
+    "Plan",
+    "Profile",
+    "Quality",
+    "Rung",
+    "StillsPlan",
+    "VideoPlan",
+    "chunks",
+    "displayed",
+    "dump",
+    "encoded_audio",
+    "end",
+    "load",
+    "make",
+    "top",
+]
+
+
+def make(media: Media, profile: Profile) -> Plan:
+    """Return what `profile` makes of `media`, which must have a picture."""
+    if media.video is None:
+        raise ValueError("there is no picture to plan for")
+    video = encoded(media, profile)
+    ladder = rungs(media.video, video, profile)
+    if is_copyable(media, media.video, profile):
+        video = dataclasses.replace(video, mode="copy", has_source_keyframes=len(ladder) > 1)
+    stills = StillsPlan(width=video.width, height=video.height)
+    is_chunked = video.mode == "encode" or len(ladder) > 1
+    return Plan(video, audio(media), stills, ladder, chunks(media) if is_chunked else ())

@@ -1,0 +1,26 @@
+"""What may be believed of a source that was read and of an output that was made.
+
+Pure: it compares what ffmpeg reported with what the prober measured, and raises Failure. A source is judged
+before the output made from it, so that the blame falls where it belongs.
+"""
+
+from watcher.verify.film import package, stitched
+from watcher.verify.picture import chunk_output, chunk_source, has_errors, video_output, video_source, without
+from watcher.verify.sound import audio_output, audio_source
+from watcher.verify.tracks import Found
+from watcher.verify.tracks import read as tracks
+
+__all__ = [
+    "Found",
+    "audio_output",
+    "audio_source",
+    "chunk_output",
+    "chunk_source",
+    "has_errors",
+    "package",
+    "stitched",
+    "tracks",
+    "video_output",
+    "video_source",
+    "without",
+]

@@ -1,0 +1,157 @@
+"""Whether the picture of a source was read whole, and what was made of it is all there."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from watcher.errors import Failure
+from watcher.media import Media
+from watcher.plan import Chunk
+from watcher.transcript import Report
+from watcher.verify import tracks
+
+# Frames at the very start of a source that need earlier ones, which were cut off, are not shown by any player.
+MOST_REORDERED = 16
+
+
+def video_source(media: Media, report: Report, *, end: float) -> None:
+    """Raise unless the picture was read whole and undamaged; `end` is where the output's picture ends."""
+    track = media.video
+    if track is None:
+        raise ValueError("there is no picture to verify")
+    tracks.check_arrived(report)
+    read = report.read.get((0, track.index))
+    if report.is_cut or tracks.is_short(read, track.frames):
+        raise Failure("source_truncated", tracks.cut(read, track.frames, report))
+    is_damaged = bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
+    declared = tracks.declared_end(media, track.frames, track.start_seconds, track.duration_seconds)
+    if declared is None and media.container not in tracks.SELF_CHECKING_FORMATS:
+        # The container's duration may be that of the sound alone; `package` knows how long that is.
+        declared = tracks.declared(media) if media.audio is None or is_damaged else None
+    if declared is not None and end < declared - tracks.CUT_SECONDS:
+        raise Failure(
+            "source_truncated", f"the picture ends after {end:.1f} of {declared:.1f} declared seconds"
+        )
+    if is_damaged:
+        errors = (read.errors or 0) if read else 0
+        raise Failure(
+            "source_damaged",
+            f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, "
+            f"{report.corrupt_packets} packets are incomplete: {report.text}",
+        )
+    if read and read.frames == 0:
+        raise Failure("no_picture", f"none of {read.packets} packets gave a picture: {report.text}")
+
+
+def video_output(
+    media: Media, report: Report, found: tracks.Found | None, *, is_copy: bool, is_paced: bool
+) -> None:
+    """Raise unless the made picture has every frame of the source; `is_paced`: the frame rate was changed."""
+    track = media.video
+    if found is None or track is None:
+        raise Failure("output_invalid", "the output has no picture")
+    wrote, read = report.wrote.get((0, 0)), report.read.get((0, track.index))
+    tracks.check_written(wrote, found)
+    # What x264 marks as a keyframe is one; that the first decodes shows that the head fits the pictures.
+    if found.keyframes == 0 or found.pictures < (found.keyframes if is_copy else 1):
+        raise Failure(
+            "output_invalid", f"{found.pictures} of {found.keyframes} keyframes can be decoded alone"
+        )
+    expected = None
+    if is_copy:
+        expected = read.packets if read else track.frames
+    elif read and read.frames is not None and not is_paced:
+        expected = read.frames - report.dropped + report.duplicated
+    if expected is not None and found.packets != expected:
+        raise Failure("output_invalid", f"the output has {found.packets} frames, not {expected}")
+    if track.frames is not None and track.duration_seconds and found.packets > 1:
+        frame = float(1 / track.frame_rate) if track.frame_rate else 0.0
+        if abs(found.length - track.duration_seconds) > max(tracks.TOLERANCE_SECONDS, frame):
+            lengths = f"{found.length:.3f} s of picture, the source {track.duration_seconds:.3f} s"
+            raise Failure("output_invalid", f"the output has {lengths}")
+
+
+def has_errors(media: Media, report: Report) -> bool:
+    """Tell whether anything could not be decoded."""
+    read = report.read.get((0, media.video.index)) if media.video else None
+    return bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
+
+
+def without(report: Report, before: Report) -> Report:
+    """Return `report` less the errors of `before`, a run that went the same way as far as the chunk's start."""
+    read = {
+        key: dataclasses.replace(one, errors=max(0, (one.errors or 0) - (before.read[key].errors or 0)))
+        if key in before.read
+        else one
+        for key, one in report.read.items()
+    }
+    return dataclasses.replace(
+        report,
+        read=read,
+        corrupt_packets=max(0, report.corrupt_packets - before.corrupt_packets),
+        corrupt_frames=max(0, report.corrupt_frames - before.corrupt_frames),
+    )
+
+
+def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found | None) -> None:
+    """Raise unless the source was read undamaged over the whole of `chunk`."""
+    track = media.video
+    if track is None:
+        raise ValueError("there is no picture to verify")
+    end = found.end - (found.first - found.first_decode) if found is not None else 0.0
+    if chunk.is_whole:
+        video_source(media, report, end=end)
+        return
+    tracks.check_arrived(report)
+    if report.is_cut or (found is None and chunk.start_seconds > 0):
+        raise Failure("source_truncated", f"the file ends too early: {report.text}")
+    if chunk.end_seconds is None:
+        declared = tracks.declared_end(media, track.frames, track.start_seconds, track.duration_seconds)
+        if declared is not None and end < declared - tracks.CUT_SECONDS:
+            raise Failure(
+                "source_truncated", f"the picture ends after {end:.1f} of {declared:.1f} declared seconds"
+            )
+    if has_errors(media, report):
+        read = report.read.get((0, track.index))
+        raise Failure(
+            "source_damaged",
+            f"{(read.errors or 0) if read else 0} frames of the {chunk.start_seconds:.1f} s and after cannot be "
+            f"decoded, {report.corrupt_frames} are corrupt: {report.text}",
+        )
+    if found is None:
+        raise Failure("no_picture", f"no picture comes of the first seconds: {report.text}")
+
+
+def chunk_output(
+    media: Media, report: Report, chunk: Chunk, found: Sequence[tracks.Found | None], *, is_paced: bool
+) -> None:
+    """Raise unless all rungs of a chunk have all of its frames, at the same times and with the same keyframes."""
+    first = found[0]
+    for number, one in enumerate(found):
+        if first is None or one is None:
+            raise Failure("output_invalid", f"rung {number} has no picture")
+        tracks.check_written(report.wrote.get((number, 0)), one)
+        if one.keyframes == 0 or one.pictures == 0:
+            raise Failure("output_invalid", f"rung {number} has no keyframe that can be decoded alone")
+        if (one.packets, one.key_times) != (first.packets, first.key_times):
+            raise Failure(
+                "output_invalid",
+                f"rung {number} has {one.packets} frames and keyframes at {one.key_times}, "
+                f"the first one {first.packets} and {first.key_times}",
+            )
+    if first is None:
+        raise Failure("output_invalid", "there is no picture")
+    if chunk.is_whole:
+        video_output(media, report, first, is_copy=False, is_paced=is_paced)
+        return
+    late = first.first_decode - chunk.start_seconds
+    frame = (
+        1.0 / float(media.video.frame_rate)
+        if media.video and media.video.frame_rate
+        else tracks.TOLERANCE_SECONDS
+    )
+    if chunk.start_seconds > 0 and abs(late) > (frame if is_paced else tracks.TOLERANCE_SECONDS / 10):
+        raise Failure("output_invalid", f"its first frame is shown {late:.3f} s after it begins")
+    if chunk.frames is not None and not is_paced:
+        missing = chunk.frames - report.dropped - first.packets
+        if missing < 0 or missing > (MOST_REORDERED if chunk.start_seconds == 0 else 0):
+            raise Failure("output_invalid", f"the chunk has {first.packets} frames, not {chunk.frames}")

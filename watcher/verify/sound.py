@@ -1,0 +1,52 @@
+"""Whether the sound of a source was read whole, and what was made of it is as long."""
+
+from watcher.errors import Failure
+from watcher.media import Media
+from watcher.transcript import Report
+from watcher.verify import tracks
+
+# Sound decoders stumble over half a frame where a recording was cut, and go on; silence fills the gap. More
+# than this share is damage that one hears.
+AUDIO_ERRORS_SHARE = 0.01
+AUDIO_ERRORS_FREE = 2
+
+
+def audio_source(media: Media, report: Report, *, end: float) -> None:
+    """Raise unless the sound was read whole, and nearly all of it was decoded; `end` as for `video_source`."""
+    track = media.audio
+    if track is None:
+        raise ValueError("there is no sound to verify")
+    tracks.check_arrived(report)
+    read = report.read.get((0, track.index))
+    if report.is_cut or tracks.is_short(read, track.packets):
+        raise Failure("source_truncated", tracks.cut(read, track.packets, report))
+    declared = tracks.declared_end(media, track.packets, track.start_seconds, track.duration_seconds)
+    if declared is not None and end < declared - tracks.CUT_SECONDS:
+        raise Failure(
+            "source_truncated", f"the sound ends after {end:.1f} of {declared:.1f} declared seconds"
+        )
+    if read is None:
+        return
+    allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
+    if (read.errors or 0) > allowed or read.frames == 0:
+        raise Failure(
+            "source_damaged",
+            f"{read.errors or 0} of {read.packets} packets of sound cannot be decoded: {report.text}",
+        )
+
+
+def audio_output(media: Media, report: Report, found: tracks.Found | None) -> None:
+    """Raise unless the made sound is as long as the source's, and ends when it does."""
+    track = media.audio
+    if found is None or track is None:
+        raise Failure("output_invalid", "the output has no sound")
+    tracks.check_written(report.wrote.get((0, 0)), found)
+    declared = tracks.declared_end(media, track.packets, track.start_seconds, track.duration_seconds)
+    if (
+        track.packets is not None
+        and declared is not None
+        and abs(found.end - declared) > tracks.TOLERANCE_SECONDS
+    ):
+        raise Failure(
+            "output_invalid", f"the sound ends at {found.end:.3f} s, the source's at {declared:.3f} s"
+        )
