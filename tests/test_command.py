@@ -26,7 +26,8 @@ def all_commands(facts: media.Media) -> list[list[str]]:
     return [
         command.video(URL, facts, made.video),
         command.audio(URL, facts, made.audio),
-        command.poster(URL, facts, width=320, height=180, keyframes_only=True),
+        command.poster(URL, facts, made.stills, seconds=30, keyframes_only=True, is_bright=True),
+        command.storyboard(URL, facts, made.storyboard, keyframes_only=True),
     ]
 
 
@@ -82,7 +83,7 @@ def test_only_an_interlaced_source_is_deinterlaced() -> None:
 
 def test_a_tape_format_is_read_with_both_tracks_so_that_sound_and_picture_share_their_zero() -> None:
     tape = dataclasses.replace(MEDIA, container="mpegts")
-    video, audio, _ = all_commands(tape)
+    video, audio, *_ = all_commands(tape)
 
     assert video[-7:] == ["-map", f"0:{AUDIO.index}", "-c", "copy", "-f", "null", "-"]
     assert audio[-7:] == ["-map", f"0:{VIDEO.index}", "-c", "copy", "-f", "null", "-"]

@@ -32,7 +32,7 @@ def film(source: str | Path, folder: Path, *, name: str, size_bytes: int) -> Fil
     made = plan.make(found, PROFILE)
     video = encode.video(source, found, made.video, bench(folder))
     audio = encode.audio(source, found, made.audio, bench(folder)) if made.audio else None
-    poster = encode.stills(source, found, made.stills, bench(folder))
+    poster = encode.poster(source, found, made.stills, bench(folder))
     mp4 = encode.package([video.path], audio.path if audio else None, found, made.video, bench(folder))
     return Film(found, made, video, audio, poster, mp4)
 

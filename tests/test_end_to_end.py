@@ -245,7 +245,7 @@ def test_two_daemons_on_one_database_never_run_a_step_twice_at_a_time(house: Hou
         running[video_id, step] = what == "started"
     assert len({worker for *_, worker in rows if worker}) == 2  # both did work
     assert [row["status"] for row in house.rows().values()] == ["completed"] * 8
-    assert sum(what == "started" for _, step, what, _ in rows if step != "announce") == 8 * 5
+    assert sum(what == "started" for _, step, what, _ in rows if step != "announce") == 8 * 6
 
 
 ODD_NAMES = [

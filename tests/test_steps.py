@@ -147,7 +147,7 @@ def test_an_outage_while_inspecting_is_not_taken_for_a_broken_film(floor: Floor,
 
 
 def test_an_expired_token_in_the_middle_is_no_failure(floor: Floor, b2: localb2.LocalB2) -> None:
-    for kind in ("inspect", "video", "stills", "audio", "package"):
+    for kind in ("inspect", "video", "stills", "audio", "storyboard", "package"):
         b2.expire_tokens()
         floor.shop.forget_video(1)
         floor.work(kind)
@@ -259,7 +259,7 @@ def test_a_source_that_is_deleted_between_two_steps_leaves_nothing_behind(floor:
 
 
 def test_an_intermediate_that_somebody_deleted_is_not_taken_for_a_deleted_source(floor: Floor) -> None:
-    floor.work("inspect", "video", "stills", "audio")
+    floor.work("inspect", "video", "stills", "audio", "storyboard")
     floor.shop.forget_video(1)
     for name, ids in floor.house.objects().items():
         if name != "film.mov":

@@ -126,6 +126,6 @@ def _collect(shop: workshop.Workshop, folder: Path) -> Result:
             shop.target.download(output.file_id, paths[output.kind], beat=Beat())
     return Result(
         row["id"],
-        tuple(row[kind] for kind in ("hls", "mp4", "poster") if row[kind]),
+        tuple(row[kind] for kind in ("hls", "mp4", "poster", "storyboard") if row[kind]),
         tuple(paths.values()),
     )

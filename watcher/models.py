@@ -42,7 +42,8 @@ class StepKind(StrEnum):
     COPY = "copy"  # the picture, whole, as the top rung
     VIDEO = "video"  # one chunk, in all rungs that are encoded
     AUDIO = "audio"
-    STILLS = "stills"
+    STILLS = "stills"  # the poster, early
+    STORYBOARD = "storyboard"
     ANNOUNCE = "announce"
     PACKAGE = "package"
 
@@ -57,6 +58,8 @@ class OutputKind(StrEnum):
     PLAYLIST = "playlist"  # of one rung, or of the sound (rung NULL)
     MP4 = "mp4"
     POSTER = "poster"
+    SHEET = "sheet"  # pictures of the storyboard
+    STORYBOARD = "storyboard"  # the WebVTT that says which one shows which time
 
 
 UNFINISHED = (VideoStatus.PENDING, VideoStatus.RUNNING)

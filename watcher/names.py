@@ -50,6 +50,11 @@ def poster(folder: str) -> str:
     return f"{folder}poster.jpg"
 
 
+def storyboard(folder: str) -> str:
+    """Return the name of the storyboard's WebVTT in `folder`: stable, so that links to it live on."""
+    return f"{folder}storyboard.vtt"
+
+
 def parts(folder: str) -> str:
     """Return the prefix that every name from `part` in `folder` has.
 

@@ -124,7 +124,7 @@ def outputs(db: Engine, video_id: int) -> Sequence[Row[Any]]:
 
 def parts(db: Engine, video_id: int) -> list[Part]:
     """Return the parts that the present run of a video has published, by kind, rung and place."""
-    kinds = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART, OutputKind.POSTER_PART)
+    kinds = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART, OutputKind.POSTER_PART, OutputKind.SHEET)
     fields = [field.name for field in dataclasses.fields(Part)]
     with db.begin() as connection:
         rows = connection.execute(

@@ -16,7 +16,7 @@ from watcher.command.inputs import (
 )
 from watcher.command.picture import KEYFRAME_SECONDS, VIDEO, before_chunk, rung_file, video, video_chunk
 from watcher.command.sound import AUDIO, audio
-from watcher.command.stills import POSTER, poster
+from watcher.command.stills import POSTER, SHEETS, poster, storyboard
 
 AGAIN = "again-"  # before the name of a file that replaces one which was begun and given up
 
@@ -31,6 +31,7 @@ __all__ = [
     "OWN_FORMAT",
     "PACKAGE",
     "POSTER",
+    "SHEETS",
     "VIDEO",
     "VIDEO_FORMATS",
     "audio",
@@ -39,6 +40,7 @@ __all__ = [
     "poster",
     "protocols",
     "rung_file",
+    "storyboard",
     "video",
     "video_chunk",
 ]

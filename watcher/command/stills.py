@@ -1,24 +1,70 @@
-"""The arguments that make still pictures. Pure."""
+"""The arguments that make still pictures, from keyframes where there are any. Pure."""
 
 from pathlib import Path
 
 from watcher.command import inputs
 from watcher.media import Media
+from watcher.plan import StillsPlan, StoryboardPlan
 
 POSTER = "poster.jpg"
-POSTER_SECONDS = 30  # how far into the video the poster is looked for
+SHEETS = "sheet-%d.jpg"  # numbered from 0
 POSTER_CANDIDATES = 12  # pictures held in memory to choose among: a keyframe each two or three seconds
+# A tenth of a picture that is worth looking at is brighter than this, of 255: not one from a fade or a night.
+BRIGHT = 64
+QUALITY = "3"  # of JPEG, from 2 to 31: no artefact is seen at full size
+SHEET_QUALITY = "5"  # a third smaller; tiles are looked at in passing
 
 
-def poster(source: str | Path, media: Media, *, width: int, height: int, keyframes_only: bool) -> list[str]:
-    """Return the arguments that make `POSTER`, the most typical picture of the first `POSTER_SECONDS`."""
-    if media.video is None:
-        raise ValueError("a source without a picture has no poster")
-    arguments = ["-skip_frame", "nokey"] if keyframes_only else []
-    arguments += ["-t", str(POSTER_SECONDS if keyframes_only else POSTER_SECONDS // 5)]
-    arguments += [*inputs.source(source, media), "-map", f"0:{media.video.index}"]
+def poster(
+    source: str | Path,
+    media: Media,
+    plan: StillsPlan,
+    *,
+    seconds: float,
+    keyframes_only: bool,
+    is_bright: bool,
+) -> list[str]:
+    """Return the arguments that make `POSTER`, the most typical picture of the first `seconds`.
+
+    With `is_bright` only of those that are not dark; where there is none ffmpeg makes no file.
+    """
     # Scaled first: the candidates are kept in memory.
-    filters = [f"scale={width}:{height}:out_range=pc", "setsar=1", "format=yuvj420p"]
+    filters = [f"scale={plan.width}:{plan.height}:out_range=pc", "setsar=1", "format=yuvj420p"]
+    if is_bright:
+        filters += [
+            "signalstats",
+            f"metadata=select:key=lavfi.signalstats.YHIGH:value={BRIGHT}:function=greater",
+        ]
     filters.append(f"thumbnail={POSTER_CANDIDATES}")
-    arguments += ["-vf", ",".join(filters), "-frames:v", "1", "-fps_mode", "passthrough", "-c:v", "mjpeg"]
-    return [*arguments, "-q:v", "3", "-map_metadata", "-1", "-f", "image2", "-update", "1", POSTER]
+    arguments = [*_keyframes(keyframes_only), "-t", f"{seconds:g}", *_picture(source, media, filters)]
+    return [*arguments, "-frames:v", "1", *_jpeg(QUALITY), "-update", "1", POSTER]
+
+
+def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, *, keyframes_only: bool) -> list[str]:
+    """Return the arguments that make the `SHEETS` of a storyboard, whose last tiles repeat the last picture."""
+    filters = [
+        # Each tile shows what is nearest to its time; where keyframes are rare, some repeat the one before.
+        f"fps=1/{plan.interval_seconds:g}:start_time=0",
+        f"scale={plan.tile_width}:{plan.tile_height}:out_range=pc",
+        "setsar=1",
+        "format=yuvj420p",
+        "tpad=stop=-1:stop_mode=clone",
+        f"trim=end_frame={plan.tiles}",
+        f"tile={plan.columns}x{plan.rows}",
+    ]
+    arguments = [*_keyframes(keyframes_only), *_picture(source, media, filters)]
+    return [*arguments, "-frames:v", str(plan.sheets), *_jpeg(SHEET_QUALITY), "-start_number", "0", SHEETS]
+
+
+def _keyframes(is_wanted: bool) -> list[str]:
+    return ["-skip_frame", "nokey"] if is_wanted else []
+
+
+def _picture(source: str | Path, media: Media, filters: list[str]) -> list[str]:
+    track = inputs.picture(media)
+    return [*inputs.source(source, media), "-map", f"0:{track.index}", "-vf", ",".join(filters)]
+
+
+def _jpeg(quality: str) -> list[str]:
+    options = ["-fps_mode", "passthrough", "-c:v", "mjpeg", "-q:v", quality, "-map_metadata", "-1"]
+    return [*options, "-f", "image2"]

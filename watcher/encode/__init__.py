@@ -7,7 +7,7 @@ nothing of steps or of where outputs go.
 from watcher.encode.film import package
 from watcher.encode.picture import video, video_chunk
 from watcher.encode.sound import audio
-from watcher.encode.stills import stills
+from watcher.encode.stills import poster, storyboard
 from watcher.encode.workbench import Bench, Made, OnGrowth
 
-__all__ = ["Bench", "Made", "OnGrowth", "audio", "package", "stills", "video", "video_chunk"]
+__all__ = ["Bench", "Made", "OnGrowth", "audio", "package", "poster", "storyboard", "video", "video_chunk"]

@@ -1,5 +1,6 @@
-"""Makes still pictures."""
+"""Makes still pictures: the poster and the storyboard."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from watcher import command
@@ -7,30 +8,60 @@ from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made
 from watcher.errors import Failure
 from watcher.media import Media
-from watcher.plan import StillsPlan
+from watcher.plan import StillsPlan, StoryboardPlan
 
-IMAGE_FORMAT = "jpeg_pipe"  # of PyAV, for our own poster only
+IMAGE_FORMAT = "jpeg_pipe"  # of PyAV, for our own pictures only
+# Where a poster is looked for, in turn: seconds from the start, among keyframes only, and not the dark ones. A
+# film may begin with half a minute of black; a clip may have no keyframe, or nothing bright at all.
+POSTER_TRIES = ((30.0, True, True), (300.0, True, True), (30.0, True, False), (6.0, False, False))
 
 
-def stills(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> Made:
-    """Make the poster, from keyframes where there are any."""
-    poster = bench.folder / command.POSTER
-    for keyframes_only in (True, False):
+def poster(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> Made:
+    """Make the poster: a typical picture from the start that is not dark, if there is one."""
+    path = bench.folder / command.POSTER
+    for seconds, keyframes_only, is_bright in POSTER_TRIES:
         arguments = command.poster(
-            source, media, width=plan.width, height=plan.height, keyframes_only=keyframes_only
+            source, media, plan, seconds=seconds, keyframes_only=keyframes_only, is_bright=is_bright
         )
-        try:
-            workbench.run(arguments, media, bench)
-        except Failure as failure:
-            # Without a single keyframe nothing reaches the encoder, which is an error for ffmpeg.
-            if not keyframes_only or failure.code != "encode_failed":
-                raise
-        if poster.exists() and poster.stat().st_size > 0:
+        if _is_made(arguments, path, media, bench, is_last=not keyframes_only):
             break
     else:
         raise Failure("output_invalid", "ffmpeg made no poster")
-    found = workbench.probe(poster, bench, container=IMAGE_FORMAT, scan="none")
+    _check(path, bench, plan.width, plan.height)
+    return Made(path, "poster", "image/jpeg", is_copy=False, width=plan.width, height=plan.height)
+
+
+def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench) -> tuple[Made, ...]:
+    """Make the sheets of the storyboard, in order."""
+    paths = [bench.folder / (command.SHEETS % number) for number in range(plan.sheets)]
+    for keyframes_only in (True, False):
+        arguments = command.storyboard(source, media, plan, keyframes_only=keyframes_only)
+        if _is_made(arguments, paths[-1], media, bench, is_last=not keyframes_only):
+            break
+    else:
+        raise Failure("output_invalid", f"ffmpeg did not make {plan.sheets} sheets of the storyboard")
+    return tuple(_sheets(paths, plan, bench))
+
+
+def _sheets(paths: list[Path], plan: StoryboardPlan, bench: Bench) -> Iterator[Made]:
+    width, height = plan.columns * plan.tile_width, plan.rows * plan.tile_height
+    for path in paths:
+        _check(path, bench, width, height)
+        yield Made(path, "sheet", "image/jpeg", is_copy=False, width=width, height=height)
+
+
+def _is_made(arguments: list[str], path: Path, media: Media, bench: Bench, *, is_last: bool) -> bool:
+    try:
+        workbench.run(arguments, media, bench)
+    except Failure as failure:
+        # Where no picture passes nothing reaches the encoder, which is an error for ffmpeg.
+        if is_last or failure.code != "encode_failed":
+            raise
+    return path.exists() and path.stat().st_size > 0
+
+
+def _check(path: Path, bench: Bench, width: int, height: int) -> None:
+    found = workbench.probe(path, bench, container=IMAGE_FORMAT, scan="none")
     picture = (found["video"] or {}).get("picture") or {}
-    if (picture.get("width"), picture.get("height")) != (plan.width, plan.height):
-        raise Failure("output_invalid", "the poster cannot be decoded, or has the wrong size")
-    return Made(poster, "poster", "image/jpeg", is_copy=False, width=plan.width, height=plan.height)
+    if (picture.get("width"), picture.get("height")) != (width, height):
+        raise Failure("output_invalid", f"{path.name} cannot be decoded, or is not {width}x{height}")

@@ -6,6 +6,7 @@ from watcher.media import Media
 from watcher.plan.cutting import CHUNK_SECONDS, chunks, end
 from watcher.plan.picture import COPY_KEYFRAME_GAP, LONG_SIDE, displayed, encoded, is_copyable, rungs, top
 from watcher.plan.sound import audio, encoded_audio
+from watcher.plan.stills import poster, storyboard
 from watcher.plan.values import (
     AudioPlan,
     Chunk,
@@ -14,6 +15,7 @@ from watcher.plan.values import (
     Quality,
     Rung,
     StillsPlan,
+    StoryboardPlan,
     VideoPlan,
     dump,
     load,
@@ -30,6 +32,7 @@ __all__ = [
     "Quality",
     "Rung",
     "StillsPlan",
+    "StoryboardPlan",
     "VideoPlan",
     "chunks",
     "displayed",
@@ -50,6 +53,12 @@ def make(media: Media, profile: Profile) -> Plan:
     ladder = rungs(media.video, video, profile)
     if is_copyable(media, media.video, profile):
         video = dataclasses.replace(video, mode="copy", has_source_keyframes=len(ladder) > 1)
-    stills = StillsPlan(width=video.width, height=video.height)
     is_chunked = video.mode == "encode" or len(ladder) > 1
-    return Plan(video, audio(media), stills, ladder, chunks(media) if is_chunked else ())
+    return Plan(
+        video=video,
+        audio=audio(media),
+        stills=poster(video),
+        storyboard=storyboard(media, video),
+        rungs=ladder,
+        chunks=chunks(media) if is_chunked else (),
+    )

@@ -85,12 +85,32 @@ class StillsPlan:
 
 
 @dataclass(frozen=True)
+class StoryboardPlan:
+    """How the storyboard is made: tiles, one every `interval_seconds` from 0 on, in rows on sheets of one size."""
+
+    tiles: (
+        int  # at least one; the last ones may lie beyond the end where a container does not know its length
+    )
+    interval_seconds: float
+    tile_width: int  # pixels
+    tile_height: int
+    columns: int
+    rows: int
+
+    @property
+    def sheets(self) -> int:
+        """How many sheets the tiles take."""
+        return -(-self.tiles // (self.columns * self.rows))
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that will be made of one source."""
 
     video: VideoPlan
     audio: AudioPlan | None
     stills: StillsPlan
+    storyboard: StoryboardPlan
     rungs: tuple[Rung, ...]  # from the top down, at least one
     chunks: tuple[Chunk, ...]  # in order; none where nothing is encoded in chunks
 

@@ -167,6 +167,7 @@ _RUN: dict[StepKind, Callable[[Attempt], bool]] = {
     StepKind.VIDEO: making.encode_chunk,
     StepKind.AUDIO: making.make_audio,
     StepKind.STILLS: making.make_stills,
+    StepKind.STORYBOARD: making.make_storyboard,
     StepKind.ANNOUNCE: finishing.announce,
     StepKind.PACKAGE: finishing.package,
 }

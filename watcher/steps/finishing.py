@@ -13,6 +13,7 @@ from watcher.models import OutputKind
 from watcher.steps.attempt import Attempt
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+STORYBOARD_TYPE = "text/vtt"
 
 _log = log.get()
 
@@ -33,7 +34,7 @@ def announce(attempt: Attempt) -> bool:
 
 
 def package(attempt: Attempt) -> bool:
-    """Stitch the MP4, publish it, the poster and the final playlists, and complete the video."""
+    """Stitch the MP4, publish it, the poster, the storyboard and the final playlists, and complete the video."""
     claim, shop, beat = attempt.claim, attempt.shop, attempt.beat
     parts = stats.parts(shop.readings, claim.video_id)
     planned = attempt.plan
@@ -64,6 +65,7 @@ def package(attempt: Attempt) -> bool:
                 shop.target, made, kind=kind, ordinal=0, name=name, claim=claim, beat=beat.part(0.5, 1.0)
             )
         )
+    outputs.append(_publish_storyboard(attempt, parts, film))
     outputs += _publish_playlists(attempt, parts, is_final=True)
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
     if won:
@@ -113,6 +115,25 @@ def _check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
         raise Failure("output_invalid", f"of {expected} parts only these are recorded: {found}")
 
 
+def _publish_storyboard(attempt: Attempt, parts: Sequence[stats.Part], film: encode.Made) -> ledger.NewOutput:
+    planned = attempt.plan.storyboard
+    sheets = [part for part in parts if part.kind == OutputKind.SHEET]
+    _check_ordinals(sheets, planned.sheets)
+    seconds = film.duration_seconds or 0.0
+    starts = [number * planned.interval_seconds for number in range(planned.tiles)]
+    text = playlists.storyboard(
+        [sheet.name[len(attempt.place) :] for sheet in sheets],
+        [start for start in starts if start < seconds],
+        columns=planned.columns,
+        rows=planned.rows,
+        width=planned.tile_width,
+        height=planned.tile_height,
+        duration_seconds=seconds,
+    )
+    name = names.storyboard(attempt.place)
+    return _upload_text(attempt, text, kind=OutputKind.STORYBOARD, name=name, content_type=STORYBOARD_TYPE)
+
+
 def _publish_playlists(
     attempt: Attempt, parts: Sequence[stats.Part], *, is_final: bool
 ) -> list[ledger.NewOutput]:
@@ -141,25 +162,25 @@ def _publish_playlists(
         is_master = kind == OutputKind.HLS
         name = names.master(attempt.place) if is_master else names.playlist(attempt.place, rung)
         if present.get(name) != hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest():
-            outputs.append(_upload_text(attempt, text, kind=kind, rung=rung, name=name))
+            output = _upload_text(attempt, text, kind=kind, name=name, content_type=PLAYLIST_TYPE)
+            outputs.append(replace(output, rung=rung))
     return outputs
 
 
 def _upload_text(
-    attempt: Attempt, text: str, *, kind: OutputKind, rung: int | None, name: str
+    attempt: Attempt, text: str, *, kind: OutputKind, name: str, content_type: str
 ) -> ledger.NewOutput:
-    path = attempt.folder / "playlist"
+    path = attempt.folder / "text"
     path.write_text(text, encoding="utf-8", newline="\n")
-    output = publish.upload(
+    return publish.upload(
         attempt.shop.target,
-        encode.Made(path, "playlist", PLAYLIST_TYPE, is_copy=False),
+        encode.Made(path, "text", content_type, is_copy=False),
         kind=kind,
         ordinal=0,
         name=name,
         claim=attempt.claim,
         beat=attempt.beat.part(0.9, 1.0),
     )
-    return replace(output, rung=rung)
 
 
 def _rung(

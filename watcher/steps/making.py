@@ -1,4 +1,4 @@
-"""The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills."""
+"""The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills, storyboard."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -84,8 +84,15 @@ def make_audio(attempt: Attempt) -> bool:
 def make_stills(attempt: Attempt) -> bool:
     """Make the poster."""
     with attempt.source() as url:
-        made = encode.stills(url, attempt.facts, attempt.plan.stills, attempt.bench(0.0, MADE))
+        made = encode.poster(url, attempt.facts, attempt.plan.stills, attempt.bench(0.0, MADE))
     return _publish(attempt, (made,), OutputKind.POSTER_PART)
+
+
+def make_storyboard(attempt: Attempt) -> bool:
+    """Make the sheets of pictures that a player shows over its time bar."""
+    with attempt.source() as url:
+        sheets = encode.storyboard(url, attempt.facts, attempt.plan.storyboard, attempt.bench(0.0, MADE))
+    return _publish(attempt, sheets, OutputKind.SHEET)
 
 
 def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind) -> bool:
@@ -94,15 +101,15 @@ def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind)
     share = (1.0 - MADE) / len(parts)
     for number, part in enumerate(parts):
         rung = publish.rung(part)
-        ending = "jpg" if kind == OutputKind.POSTER_PART else "mp4"
+        # Each rung of a chunk is that chunk; sheets are counted.
+        ordinal = number if kind == OutputKind.SHEET else claim.ordinal
+        ending = "mp4" if kind == OutputKind.VIDEO_PART else "jpg"
         output = publish.upload(
             shop.target,
             part,
             kind=kind,
-            ordinal=claim.ordinal,
-            name=names.part(
-                attempt.place, f"{claim.kind}{rung or ''}", claim.ordinal, claim.token, ending=ending
-            ),
+            ordinal=ordinal,
+            name=names.part(attempt.place, f"{claim.kind}{rung or ''}", ordinal, claim.token, ending=ending),
             claim=claim,
             beat=attempt.beat.part(MADE + number * share, MADE + (number + 1) * share),
             byte_ranges=_byte_ranges(part) if kind == OutputKind.VIDEO_PART else None,
@@ -138,6 +145,7 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
     steps += [
         (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
         (StepKind.STILLS, 0, 2.0, STILLS_LATER),
+        (StepKind.STORYBOARD, 0, 2.0, timedelta(seconds=whole)),
         (StepKind.PACKAGE, 0, 10.0, timedelta(seconds=whole)),
     ]
     total = sum(share for _, _, share, _ in steps) / (1.0 - ledger.INSPECT_WEIGHT)

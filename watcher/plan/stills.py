@@ -1,0 +1,41 @@
+"""What becomes of still pictures: the poster's size, and how many pictures a storyboard shows. Pure."""
+
+import math
+
+from watcher.media import Media
+from watcher.plan.cutting import end
+from watcher.plan.values import StillsPlan, StoryboardPlan, VideoPlan
+
+TILE_PIXELS = 160  # of the longer side: large enough to tell scenes apart under a pointer
+# Every two seconds, as a viewer moves a pointer over the bar of a short clip; in a film the same number of
+# pictures lie further apart. All sheets together stay below a megabyte.
+INTERVAL_SECONDS = 2.0
+MOST_TILES = 300
+COLUMNS = ROWS = 10  # sheets of 1600x900: every device decodes them at once
+UNKNOWN_SECONDS = 600.0  # what is prepared for where nothing is known of the length
+
+
+def poster(video: VideoPlan) -> StillsPlan:
+    """Return the plan of a poster as large as the top rung."""
+    return StillsPlan(width=video.width, height=video.height)
+
+
+def storyboard(media: Media, video: VideoPlan) -> StoryboardPlan:
+    """Return the plan of a storyboard for all of the video."""
+    seconds = end(media) or media.duration_seconds or UNKNOWN_SECONDS
+    interval = max(INTERVAL_SECONDS, seconds / MOST_TILES)
+    tiles = max(1, math.ceil(seconds / interval - 1e-6))  # not one more for a rounding error
+    scale = min(1.0, TILE_PIXELS / max(video.width, video.height))
+    columns = min(COLUMNS, tiles)
+    return StoryboardPlan(
+        tiles=tiles,
+        interval_seconds=round(interval, 3),
+        tile_width=_even(video.width * scale),
+        tile_height=_even(video.height * scale),
+        columns=columns,
+        rows=min(ROWS, -(-tiles // columns)),
+    )
+
+
+def _even(length: float) -> int:
+    return max(2, 2 * round(length / 2))
