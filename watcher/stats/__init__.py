@@ -1,0 +1,48 @@
+"""The only reader of the tables. Writes nothing."""
+
+from watcher.stats.operations import last_sweep, quarantined, scan, transactions
+from watcher.stats.videos import (
+    VIDEO_STATUS,
+    counts,
+    events,
+    find_ids,
+    list_videos,
+    outputs,
+    running,
+    steps,
+    video,
+)
+from watcher.stats.work import (
+    Part,
+    count_unfinished,
+    debris,
+    finished,
+    has_due_step,
+    obsolete_outputs,
+    parts,
+    recorded_file_ids,
+)
+
+__all__ = [
+    "VIDEO_STATUS",
+    "Part",
+    "count_unfinished",
+    "counts",
+    "debris",
+    "events",
+    "find_ids",
+    "finished",
+    "has_due_step",
+    "last_sweep",
+    "list_videos",
+    "obsolete_outputs",
+    "outputs",
+    "parts",
+    "quarantined",
+    "recorded_file_ids",
+    "running",
+    "scan",
+    "steps",
+    "transactions",
+    "video",
+]

@@ -1,0 +1,97 @@
+"""What the daemon, the steps and the clean-up ask."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import Engine, Row
+
+from watcher.models import UNFINISHED, Debris, Output, OutputKind, Step, StepStatus, Video
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An object that is stitched by `package` and listed by the playlists."""
+
+    id: int
+    kind: str
+    ordinal: int
+    rung: int | None
+    file_id: str
+    name: str
+    size_bytes: int
+    sha1: str
+    content_type: str
+    width: int | None
+    height: int | None
+    frames: int | None
+    duration_seconds: float | None
+    byte_ranges: dict[str, Any] | None
+
+
+def parts(db: Engine, video_id: int) -> list[Part]:
+    """Return the parts that the present run of a video has published, by kind, rung and place."""
+    kinds = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART, OutputKind.POSTER_PART, OutputKind.SHEET)
+    fields = [field.name for field in dataclasses.fields(Part)]
+    with db.begin() as connection:
+        rows = connection.execute(
+            select(Output)
+            .join(Video, (Video.id == Output.video_id) & (Video.run == Output.run))
+            .where(Output.video_id == video_id, Output.kind.in_(kinds), Output.obsolete_at.is_(None))
+            .order_by(Output.kind, Output.rung, Output.ordinal)
+        ).all()
+    return [Part(**{name: getattr(row, name) for name in fields}) for row in rows]
+
+
+def obsolete_outputs(db: Engine, *, bucket: str, limit: int) -> Sequence[Row[int, int, str, str]]:
+    """Return outputs whose objects are to be deleted."""
+    with db.begin() as connection:
+        return connection.execute(
+            select(Output.id, Output.video_id, Output.file_id, Output.name)
+            .where(Output.bucket == bucket, Output.obsolete_at.is_not(None))
+            .limit(limit)
+        ).all()
+
+
+def debris(db: Engine, *, limit: int) -> Sequence[Row[int, int, str, str]]:
+    """Return ended attempts whose remains in B2 are still to be cleared away, with their source's name."""
+    with db.begin() as connection:
+        return connection.execute(
+            select(Debris.id, Debris.video_id, Debris.token, Video.name)
+            .join(Video, Video.id == Debris.video_id)
+            .order_by(Debris.id)
+            .limit(limit)
+        ).all()
+
+
+def recorded_file_ids(db: Engine, video_id: int) -> set[str]:
+    """Return the file ids of all objects that the table knows of for a video."""
+    with db.begin() as connection:
+        return set(connection.execute(select(Output.file_id).where(Output.video_id == video_id)).scalars())
+
+
+def has_due_step(db: Engine, now: datetime) -> bool:
+    """Whether some step may be claimed."""
+    with db.begin() as connection:
+        due = select(Step.id).where(Step.status == StepStatus.PENDING, Step.run_after <= now).limit(1)
+        return connection.execute(due).first() is not None
+
+
+def count_unfinished(db: Engine) -> int:
+    """Return how many videos are pending or running."""
+    with db.begin() as connection:
+        return connection.execute(
+            select(func.count()).select_from(Video).where(Video.status.in_(UNFINISHED))
+        ).scalar_one()
+
+
+def finished(db: Engine, video_ids: Sequence[int]) -> set[int]:
+    """Return those of `video_ids` that are over (or unknown)."""
+    with db.begin() as connection:
+        unfinished = connection.execute(
+            select(Video.id).where(Video.id.in_(video_ids), Video.status.in_(UNFINISHED))
+        ).scalars()
+        return set(video_ids) - set(unfinished)
