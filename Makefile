@@ -44,8 +44,8 @@ lock: .venv/installed
 	    $(BIN)/python -m uv pip compile "$$@" --upgrade --universal --python-version 3.11 --generate-hashes \
 	        --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' --quiet; \
 	}; \
-	compile pyproject.toml --group build --output-file requirements.lock && \
-	compile pyproject.toml --group build --extra dev -c requirements.lock --output-file requirements-dev.lock && \
+	compile pyproject.toml --group build --extra web --output-file requirements.lock && \
+	compile pyproject.toml --group build --extra web --extra dev -c requirements.lock --output-file requirements-dev.lock && \
 	compile --group browser -c requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
