@@ -49,15 +49,15 @@ lock: .venv/installed
 	compile --group browser -c requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist node_modules watcher/web/static/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The marker is written last: an installation that was interrupted is taken up again.
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock pyproject.toml package-lock.json hatch_build.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo 'Watcher needs Python 3.11 or newer as python3; name another one with make PYTHON=/path/to/python3' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' || { \
 	    echo 'This Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
-	@echo 'Installing Watcher into .venv (once; about 120 MB to download) ...'
+	@echo 'Installing Watcher into .venv (once; about 180 MB to download) ...'
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
