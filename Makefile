@@ -44,20 +44,20 @@ lock: .venv/installed
 	    $(BIN)/python -m uv pip compile "$$@" --upgrade --universal --python-version 3.11 --generate-hashes \
 	        --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' --quiet; \
 	}; \
-	compile pyproject.toml --group build --output-file requirements.lock && \
-	compile pyproject.toml --group build --extra dev -c requirements.lock --output-file requirements-dev.lock && \
+	compile pyproject.toml --group build --extra web --output-file requirements.lock && \
+	compile pyproject.toml --group build --extra web --extra dev -c requirements.lock --output-file requirements-dev.lock && \
 	compile --group browser -c requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist node_modules watcher/web/static/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The marker is written last: an installation that was interrupted is taken up again.
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock pyproject.toml package-lock.json hatch_build.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo 'Watcher needs Python 3.11 or newer as python3; name another one with make PYTHON=/path/to/python3' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' || { \
 	    echo 'This Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
-	@echo 'Installing Watcher into .venv (once; about 120 MB to download) ...'
+	@echo 'Installing Watcher into .venv (once; about 180 MB to download) ...'
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .

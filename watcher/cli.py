@@ -232,6 +232,20 @@ def requeue(
         raise typer.Exit(WRONG)
 
 
+@app.command(name="web")
+def serve_web(
+    host: Annotated[str | None, typer.Option(help="WEB_HOST, or else 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="WEB_PORT, or else 8080.")] = None,
+) -> None:
+    """Serve the status page and the JSON API: gallery, player, operations. Reads the table, changes nothing."""
+    try:
+        from watcher import web  # noqa: PLC0415 - an extra, which the daemon does without
+    except ModuleNotFoundError as error:
+        raise Misconfigured([f"the status page needs {error.name}: pip install 'watcher[web]'"]) from error
+    settings = _settings()
+    web.serve(settings, host=host or settings.web_host, port=port or settings.web_port)
+
+
 @app.command(name="doctor")
 def examine() -> None:
     """Check the settings, the key, ffmpeg, the disk and the database, and say what to mend."""

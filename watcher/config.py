@@ -36,9 +36,10 @@ _ELSEWHERE = {
     "drain_timeout": "DRAIN_SECONDS",
 }
 _OLDER_BUCKET_NAME = "BUCKET_NAME"
-_SECRET = frozenset({"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY", "DATABASE_URL"})
+_SECRET = frozenset({"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY", "DATABASE_URL", "WEB_TOKEN"})
 _SQLITE = "sqlite:///"
 _PREFIX_BYTES = 200  # of the 1,024 that B2 allows a name: the rest is for the source's name and ours below it
+_TOKEN_CHARACTERS = 16  # 64 bits even of hexadecimal digits: no guessing over a network gets through these
 _SHOWN_CHARACTERS = 60  # of a refused value: enough to recognise it
 
 
@@ -134,6 +135,15 @@ def _database(value: SecretStr) -> SecretStr:
     return value
 
 
+def _web_token(value: SecretStr) -> SecretStr:
+    token = value.get_secret_value()
+    if len(token) < _TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
+        raise ValueError(
+            f"needs at least {_TOKEN_CHARACTERS} plain characters: take what `openssl rand -hex 16` prints"
+        )
+    return value
+
+
 def _heights(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -217,6 +227,10 @@ class Settings(BaseSettings):
     lease: Annotated[timedelta, _seconds(5, 86_400)] = timedelta(seconds=60)
     stall_timeout: Annotated[timedelta, _seconds(5, 86_400)] = timedelta(seconds=120)
     drain_timeout: Annotated[timedelta, _seconds(0, 86_400)] = timedelta(seconds=30)
+
+    web_host: _Text = "127.0.0.1"
+    web_port: int = Field(8080, ge=1, le=65_535)
+    web_token: Annotated[_Secret, AfterValidator(_web_token)] | None = None
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)] = "info"
     log_format: Annotated[Literal["auto", "human", "json"], BeforeValidator(_lowered)] = "auto"

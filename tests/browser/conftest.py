@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 PAGES = {
     "player.html": HERE / "player.html",
     "player.js": HERE / "player.js",
-    "hls.js": HERE / "node_modules/hls.js/dist/hls.js",
+    "hls.js": HERE.parents[1] / "watcher/web/static/hls.js",  # put there by hatch_build.py
 }
 # Debian's Chromium: it decodes H.264 and AAC, which Playwright's own build does not.
 CHROMIUM = shutil.which("chromium") or "chromium"

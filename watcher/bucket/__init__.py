@@ -8,6 +8,8 @@ import pathlib
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from b2sdk import v3
 from b2sdk.v3 import exception
@@ -148,6 +150,32 @@ class Bucket:
             f"read bytes {start} to {end} of {file_id}",
             lambda: transfer.read_range(self._session, file_id, start, end),
         )
+
+    def authorize_downloads(self, prefix: str, *, valid: timedelta) -> str:
+        """Return a token that lets its holder download, by name, what begins with `prefix`, and do nothing else.
+
+        Needs the capability shareFiles; goes into the header or the query parameter `Authorization`.
+        """
+        answer = trouble.patiently(
+            f"authorise downloads from bucket {self.name}",
+            lambda: self._session.get_download_authorization(self.id, prefix, int(valid.total_seconds())),
+        )
+        return str(answer["authorizationToken"])
+
+    @property
+    def address(self) -> str:
+        """The URL that a name is put behind, percent-encoded, to download it."""
+        base = self._session.account_info.get_download_url()
+        return f"{base}/file/{urllib.parse.quote(self.name)}/"
+
+    def cors_rules(self) -> list[dict[str, Any]]:
+        """Return which pages of other origins may read the bucket, in B2's own words; needs listBuckets."""
+        account_id = self._session.account_info.get_account_id()
+        answer = trouble.patiently(
+            f"read the CORS rules of bucket {self.name}",
+            lambda: self._session.list_buckets(account_id, bucket_id=self.id),
+        )
+        return [rule for found in answer["buckets"] for rule in found.get("corsRules") or ()]
 
     def upload(
         self, path: pathlib.Path, name: str, *, content_type: str, info: Mapping[str, str], beat: beats.Beat

@@ -253,6 +253,11 @@ class Operations:
             raise Refused(404, "not_found", f"File not present: {name or file_id}")
         return found
 
+    def cors_rules(self, bucket: str) -> list[JSON]:
+        """Return the rules of the bucket of this name; none if there is no such bucket."""
+        holder = self.sim.bucket_name_to_bucket.get(bucket)
+        return list(holder.cors_rules or ()) if holder else []
+
     def _signed_by(self, token: str, purpose: str) -> JSON:
         signed = self.sim.signed(token)
         if purpose not in signed:

@@ -17,7 +17,7 @@ from typing import Any
 
 from b2sdk import v3
 
-from watcher.localb2 import store
+from watcher.localb2 import cors, store
 from watcher.localb2.form import ACCOUNT_ID, JSON
 from watcher.localb2.store import Refused
 
@@ -53,14 +53,17 @@ class Simulator(v3.RawSimulator):  # type: ignore[misc]
             )
 
     def ensure_buckets(self, names: Sequence[str]) -> None:
-        """Create the buckets of these names that do not exist yet, private."""
+        """Create the buckets of these names that do not exist yet: private, and readable for pages of any origin
+        that have a token."""
         master = next(key for key in self.key_id_to_key.values() if key.name == "master")
         token = self.authorize_account(self.API_URL, master.application_key_id, master.key)[
             "authorizationToken"
         ]
         for name in names:
             if name not in self.bucket_name_to_bucket:
-                self.create_bucket(self.API_URL, token, ACCOUNT_ID, name, "allPrivate")
+                self.create_bucket(
+                    self.API_URL, token, ACCOUNT_ID, name, "allPrivate", cors_rules=[cors.FOR_ANY_PAGE]
+                )
         self.save()
 
     def save(self) -> None:

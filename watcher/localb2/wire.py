@@ -20,7 +20,7 @@ from typing import Any
 from b2sdk.v3 import exception
 from typing_extensions import override
 
-from watcher.localb2 import form, operations
+from watcher.localb2 import cors, form, operations
 from watcher.localb2.store import COPY_BYTES, File, Refused
 
 log = logging.getLogger(__name__)
@@ -160,6 +160,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_OPTIONS(self) -> None:
+        """Tell a browser whether a page of another origin may send the request that it has in mind."""
+        allowed = self._cors()
+        self._answered = False
+        self._send(403 if allowed is None else 200, allowed or {}, b"")
+
     @override
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing per request."""
@@ -233,8 +239,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             sha1=sha1,
         )
 
+    def _cors(self) -> dict[str, str] | None:
+        by_name, _, rest = self.path.removeprefix("/").partition("/")
+        if by_name != "file" or "Origin" not in self.headers:
+            return None
+        rules = self.server.operations.cors_rules(rest.partition("/")[0])
+        return cors.answer(rules, "b2_download_file_by_name", dict(self.headers.items()))
+
     def _download(self, file: File) -> None:
         headers = {
+            **(self._cors() or {}),
             "Accept-Ranges": "bytes",
             "Content-Type": file.content_type or "application/octet-stream",
             "X-Bz-File-Id": file.file_id,

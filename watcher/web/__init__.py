@@ -1,0 +1,69 @@
+"""The status page and the JSON API: what people and other programs may see of the table. Writes nothing.
+
+`create` returns the ASGI application; any ASGI server may run it, such as
+`gunicorn -k uvicorn_worker.UvicornWorker 'watcher.web:create()'`.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import fastapi
+import uvicorn
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
+
+from watcher import __version__, config, database, log
+from watcher.errors import Misconfigured
+from watcher.web import guard, pages
+
+HERE = Path(__file__).parent
+LEAST_COMPRESSED_BYTES = 500  # below this the answer fits into one packet as it is
+
+
+def create(settings: config.Settings | None = None) -> fastapi.FastAPI:
+    """Return the application; its settings are those of the environment unless given.
+
+    Raises Misconfigured when there is no table to read, or one of another version's schema.
+    """
+    if settings is None:
+        settings = config.load()
+        log.configure(level=settings.log_level, format=settings.log_format)
+    readings = database.open_for_reading(settings.database_url.get_secret_value())
+    if not database.is_current(readings):
+        readings.dispose()
+        raise Misconfigured(["the database has the schema of another Watcher: run `watcher db upgrade`"])
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: fastapi.FastAPI) -> AsyncIterator[None]:
+        yield
+        readings.dispose()
+
+    app = fastapi.FastAPI(
+        title="Watcher",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    app.state.settings = settings
+    app.state.readings = readings
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES)
+    app.add_middleware(guard.Guard, token=settings.web_token)  # the last one added is the first one asked
+    return app
+
+
+def serve(settings: config.Settings, *, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM; Misconfigured for an address that others reach while no token is set."""
+    if settings.web_token is None and not guard.is_loopback(host):
+        raise Misconfigured(
+            [
+                f"WEB_TOKEN: is not set, and whoever reaches {host} could see all videos: set one, or use 127.0.0.1"
+            ]
+        )
+    uvicorn.run(
+        create(settings), host=host, port=port, log_config=None, server_header=False, access_log=False
+    )

@@ -1,0 +1,18 @@
+"""What every request of the application shares; handed to routes with `fastapi.Depends`."""
+
+import fastapi
+from sqlalchemy.engine import Engine
+
+from watcher import config
+
+
+def readings(request: fastapi.Request) -> Engine:
+    """Return the table, open for reading only."""
+    engine: Engine = request.app.state.readings
+    return engine
+
+
+def settings(request: fastapi.Request) -> config.Settings:
+    """Return the settings that the application was made with."""
+    found: config.Settings = request.app.state.settings
+    return found
