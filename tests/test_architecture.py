@@ -20,7 +20,7 @@ ROOMS = [
     {"display"},
     {"daemon", "localb2", "web"},
     {"steps"},
-    {"workshop"},
+    {"workshop", "invariants"},
     {"publish"},
     {"discovery", "inspect", "encode"},
     {"verify"},

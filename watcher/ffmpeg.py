@@ -46,6 +46,14 @@ class Limits:
     file_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that works in a scratch folder."""
+
+    id: int
+    folder: Path
+
+
 def locate(user_path: Path | None) -> Path:
     """Return the ffmpeg to use: the operator's, else the one that came with the package."""
     try:
@@ -165,6 +173,19 @@ def probe(
         code_of = {"open": "unreadable", "read": "encode_failed", "too_large": "source_too_large"}
         raise Failure(code_of[told["kind"]], transcript.clean(told["error"]))
     return [{**found, "log": told["log"]} for found in told["found"]]
+
+
+def children_in(root: Path) -> list[Child]:
+    """Return the processes that work in a folder below `root`, whoever started them; none where there is no /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            folder = (entry / "cwd").readlink()
+        except OSError:
+            continue  # it ended, or is another user's
+        if folder.is_relative_to(root.resolve()):
+            found.append(Child(int(entry.name), folder))
+    return found
 
 
 def _execute(

@@ -12,6 +12,7 @@ from watcher.stats.videos import (
     steps,
     video,
 )
+from watcher.stats.whole import Story, known_file_ids, open_tokens, stories
 from watcher.stats.work import (
     Part,
     count_unfinished,
@@ -26,6 +27,7 @@ from watcher.stats.work import (
 __all__ = [
     "VIDEO_STATUS",
     "Part",
+    "Story",
     "count_unfinished",
     "counts",
     "debris",
@@ -33,9 +35,11 @@ __all__ = [
     "find_ids",
     "finished",
     "has_due_step",
+    "known_file_ids",
     "last_sweep",
     "list_videos",
     "obsolete_outputs",
+    "open_tokens",
     "outputs",
     "parts",
     "quarantined",
@@ -43,6 +47,7 @@ __all__ = [
     "running",
     "scan",
     "steps",
+    "stories",
     "transactions",
     "video",
 ]
