@@ -21,6 +21,7 @@ from watcher.stats.work import (
     obsolete_outputs,
     parts,
     recorded_file_ids,
+    unfinished_sources,
 )
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "scan",
     "steps",
     "transactions",
+    "unfinished_sources",
     "video",
 ]
