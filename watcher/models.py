@@ -68,6 +68,9 @@ STEP_UNFINISHED = (StepStatus.BLOCKED, StepStatus.PENDING, StepStatus.RUNNING)
 
 # The reason of a video whose name shows a newer version.
 SUPERSEDED = "superseded"
+# The reasons of a video whose source is not in the bucket any more, or is there but hidden.
+SOURCE_DELETED = "source_deleted"
+SOURCE_HIDDEN = "source_hidden"
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -22,6 +22,7 @@ from watcher.stats.work import (
     obsolete_outputs,
     parts,
     recorded_file_ids,
+    unfinished_sources,
 )
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "steps",
     "stories",
     "transactions",
+    "unfinished_sources",
     "video",
 ]
