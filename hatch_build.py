@@ -43,5 +43,6 @@ def _fetch(root: Path, static: Path) -> None:
             raise RuntimeError(
                 "npm could not fetch hls.js, which the status page plays videos with: see above"
             )
+        static.mkdir(exist_ok=True)
         for name, place in FILES.items():
             shutil.copyfile(Path(folder, "node_modules/hls.js", place), static / name)
