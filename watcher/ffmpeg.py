@@ -27,7 +27,7 @@ from watcher.beat import Beat
 from watcher.errors import Failure, Misconfigured, Outage
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-PROBER = Path(__file__).with_name("probe.py")
+PROBER = Path(__file__).with_name("probe")
 
 CHECK_SECONDS = 0.5  # how late a stop may take effect; also how often ffmpeg reports progress
 LINE_BYTES = 2000  # a longer line of output is hostile text, not a message

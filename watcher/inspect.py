@@ -26,6 +26,8 @@ IMAGE_BRANDS = frozenset(("heic", "heix", "heim", "heis", "mif1", "msf1", "avif"
 TRUSTED_FORMATS = frozenset("asf avi flv gxf matroska mov mxf nut ogg rm wtv".split())
 GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
+# VP8 and VP9 keep transparency beside the picture, where only the codec's own library looks.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
 
@@ -128,7 +130,9 @@ def _is_trusted(container: str, found: dict[str, Any]) -> bool:
 
 
 def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, Any] | None) -> VideoTrack:
-    aspect = _fraction(track["sample_aspect"])
+    aspect = _fraction(track["sample_aspect"]) or Fraction(1)
+    is_odd = not Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT
+    decoder = ALPHA_DECODERS.get(track["codec"]) if track["alpha_mode"] == "1" else None
     rate = _fraction(track["frame_rate"])
     return VideoTrack(
         index=track["index"],
@@ -138,7 +142,7 @@ def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, 
         pixel_format=picture["pixel_format"],
         width=picture["width"],
         height=picture["height"],
-        sample_aspect=aspect if aspect and Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT else Fraction(1),
+        sample_aspect=Fraction(1) if is_odd else aspect,
         rotation=round(picture["rotation"] / 90) * 90 % 360,
         frame_rate=rate if rate and rate > 0 else None,
         frames=track["indexed"]["count"] if track["indexed"] else None,
@@ -153,6 +157,11 @@ def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, 
         color_space=picture["color_space"],
         color_transfer=picture["color_transfer"],
         color_primaries=picture["color_primaries"],
+        mirrored=picture["is_mirrored"],
+        has_alpha=picture["has_alpha"] or decoder is not None,
+        has_odd_aspect=is_odd,
+        bottom_first=picture["is_bottom_first"],
+        decoder=decoder,
     )
 
 

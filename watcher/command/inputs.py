@@ -31,7 +31,8 @@ def protocols(target: str | Path) -> tuple[str, ...]:
 
 def source(source: str | Path, media: Media) -> list[str]:
     """Return how the source is opened, with the demuxer that `inspect` found."""
-    return _input(source, container=media.container, formats=VIDEO_FORMATS)
+    decoder = ["-c:v", media.video.decoder] if media.video is not None and media.video.decoder else []
+    return decoder + _input(source, container=media.container, formats=VIDEO_FORMATS)
 
 
 def own(part: Path) -> list[str]:
