@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")  # PQ and HLG
 WIDE_PRIMARIES = ("bt2020", "film", "smpte428", "smpte431", "smpte432")  # of cinemas, televisions and phones
 RARE_MATRICES = ("ycgco", "ictcp", "bt2020c")  # what ffmpeg's scaler and many players take for another one
