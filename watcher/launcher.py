@@ -19,7 +19,9 @@ import sys
 from typing import Any
 
 CANNOT_START = 127  # the shell's code for "command not found"; ffmpeg itself never ends with it
-ENVIRONMENT = {"LC_ALL": "C"}  # no PATH, no HOME, no proxy settings, no credentials
+# No PATH, no HOME, no proxy settings, no credentials. Each thread's own arena would take 128 MB of the address space.
+ENVIRONMENT = {"LC_ALL": "C", "MALLOC_ARENA_MAX": "4"}
+CPU_GRACE = 5  # seconds between the signal that tells why (SIGXCPU) and the one that cannot be ignored
 
 # <sys/prctl.h>
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
@@ -64,7 +66,7 @@ def main(arguments: list[str]) -> None:
     _die_with_parent(limits["parent"])
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, limits.get("memory_bytes"))
-    _limit(resource.RLIMIT_CPU, limits.get("cpu_seconds"))
+    _limit(resource.RLIMIT_CPU, limits.get("cpu_seconds"), grace=CPU_GRACE)
     _limit(resource.RLIMIT_FSIZE, limits.get("file_bytes"))
     os.umask(0o077)
     try:
@@ -81,7 +83,8 @@ def landlock_version() -> int:
     if not _is_linux():
         return 0
     just_ask = 1
-    return max(0, _libc().syscall(LANDLOCK_CREATE_RULESET, None, _number(0), _number(just_ask)))
+    version: int = _libc().syscall(LANDLOCK_CREATE_RULESET, None, _number(0), _number(just_ask))
+    return max(0, version)
 
 
 def confine(*, readable: list[str], writable: str, port: int | None) -> None:
@@ -185,14 +188,14 @@ def _die_with_parent(parent: int) -> None:
         sys.exit(CANNOT_START)
 
 
-def _limit(kind: int, most: int | None) -> None:
+def _limit(kind: int, most: int | None, *, grace: int = 0) -> None:
     if most is None:
         return
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
+        most, grace = min(most, hard), min(grace, max(0, hard - most))
     with contextlib.suppress(OSError, ValueError):  # macOS knows RLIMIT_AS but refuses to set it
-        resource.setrlimit(kind, (most, most))
+        resource.setrlimit(kind, (most, most + grace))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The program that looks into one container and prints what it found as JSON; always a child process.
 
 Run as `python -I probe.py REQUEST` with REQUEST as JSON: `targets`, `container` (None to recognise it),
-`formats` and `protocols` (allow lists), `max_pixels`, `scan` ("none", "packets", "start" or "keyframes"). Lines
-of "." say that it advances; the last line is the answer: `found`, the facts of each target, or `error` with
-`kind` ("open", "read" or "too_large"). It takes no decision about a source beyond which track is the main one,
-and imports nothing from this package: hostile bytes are parsed here.
+`formats` and `protocols` (allow lists), `max_streams`, `max_pixels`, `scan` ("none", "packets", "start" or
+"keyframes"). Lines of "." say that it advances; the last line is the answer: `found`, the facts of each target,
+or `error` with `kind` ("open", "read" or "too_large"). It takes no decision about a source beyond which track
+is the main one, and imports nothing from this package: hostile bytes are parsed here.
 """
 
 import bisect
@@ -84,19 +84,21 @@ def _said(error: Exception) -> str:
 
 
 def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
-    # max_pixels cannot be handed to the decoders that look for stream parameters; the launcher bounds their
-    # memory.
+    # The decoders that look for stream parameters learn max_pixels where the container's header names all tracks;
+    # for the others (MPEG) the launcher bounds their memory.
     options = {
         "format_whitelist": ",".join(request["formats"]),
         "protocol_whitelist": ",".join(request["protocols"]),
         "max_streams": str(request["max_streams"]),
+        "max_pixels": str(request["max_pixels"]),
     }
     opened: Any = av.open(target, format=request["container"], options=options)
     with opened as container:
         streams = [_stream(stream) for stream in container.streams if stream.codec_context is not None]
         for stream in streams:
             if stream["type"] == "video" and stream["width"] * stream["height"] > request["max_pixels"]:
-                raise _TooLarge(f"its picture has {stream['width']}x{stream['height']} pixels")
+                size = f"{stream['width']}x{stream['height']}"
+                raise _TooLarge(f"its picture has {size} pixels; MAX_PIXELS is {request['max_pixels']}")
         answer: dict[str, Any] = {
             "container": container.format.name,
             "brand": container.metadata.get("major_brand", "").strip(),
@@ -301,6 +303,7 @@ def _read(target: str, start: int, count: int) -> bytes:
 
 def _first_picture(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None:
     stream.thread_type = "NONE"
+    stream.codec_context.options = {"max_pixels": str(max_pixels)}
     for number, packet in enumerate(container.demux(stream)):
         if number > PACKETS_TO_FIRST_PICTURE:
             return None
@@ -310,7 +313,8 @@ def _first_picture(container: Any, stream: Any, max_pixels: int) -> dict[str, An
             continue
         for frame in frames:
             if frame.width * frame.height > max_pixels:
-                raise _TooLarge(f"its picture has {frame.width}x{frame.height} pixels")
+                size = f"{frame.width}x{frame.height}"
+                raise _TooLarge(f"its picture has {size} pixels; MAX_PIXELS is {max_pixels}")
             return {
                 "width": frame.width,
                 "height": frame.height,
