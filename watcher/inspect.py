@@ -25,6 +25,7 @@ IMAGE_BRANDS = frozenset(("heic", "heix", "heim", "heis", "mif1", "msf1", "avif"
 # which is right for a whole file and says nothing about a cut one.
 TRUSTED_FORMATS = frozenset("asf avi flv gxf matroska mov mxf nut ogg rm wtv".split())
 GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
+TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
 MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
@@ -78,6 +79,8 @@ def inspect(
     picture = found["video"]["picture"]
     track = streams[found["video"]["index"]]
     if picture is None:
+        if any(TOO_MANY_PIXELS in line for line in found["log"]):
+            raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
         if claim != "video":  # bytes that look like one of the formats without a header
             raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
         raise Failure("no_picture", f"no frame of the {track['codec']} track can be decoded")

@@ -54,7 +54,7 @@ def main(request: dict[str, Any]) -> None:
             answer = {"kind": "open" if _is_about_content(error) else "read", "error": _said(error)}
         except (ValueError, OverflowError, ArithmeticError) as error:
             answer = {"kind": "open", "error": str(error)}
-        answer["log"] = [text.strip() for _, _, text in lines[-20:]]
+        answer["log"] = list(dict.fromkeys(text.strip() for _, _, text in lines))[-20:]
     print(json.dumps(answer, separators=(",", ":")), flush=True)
 
 
