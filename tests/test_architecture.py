@@ -29,7 +29,7 @@ ROOMS = [
     {"database", "models", "scratch"},
     {"command"},
     {"plan", "playlists"},
-    {"fragments", "names", "retry", "media", "transcript"},
+    {"fragments", "names", "retry", "media", "room", "transcript"},
     {"beat", "config", "log"},
     {"envfile"},
     {"errors"},

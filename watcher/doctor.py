@@ -15,6 +15,9 @@ USEFUL = {
 ENOUGH_BYTES = 5 * 10**9
 # Completed videos that a deep look fetches and plays: each is a download of all its outputs.
 FILMS = 3
+# What Landlock closes since which of its versions, beyond files; and what is open without it.
+LANDLOCK_SINCE = {3: "truncating files", 4: "TCP to any address", 6: "signals to the user's other processes"}
+UNCONFINED = "a hole in ffmpeg would let an upload read and change what this user can, and use the network"
 # Of each kind of violation, so many are shown one by one.
 SHOWN = 10
 
@@ -81,6 +84,33 @@ def _ffmpeg(settings: config.Settings) -> Iterator[Finding]:
     binary = ffmpeg.locate(settings.ffmpeg)
     origin = "FFMPEG" if settings.ffmpeg is not None else "imageio-ffmpeg"
     yield Finding("ffmpeg", "ok", f"{ffmpeg.version(binary)} from {origin}")
+    if settings.confine == "no":
+        yield Finding(
+            "confined", "warning", f"no: {UNCONFINED}", "Remove CONFINE=no if this ffmpeg can do without."
+        )
+        return
+    try:
+        ffmpeg.version(binary, is_confined=True)
+    except Misconfigured as error:
+        hint = "Take the ffmpeg that comes with Watcher (remove FFMPEG), or set CONFINE=no."
+        yield Finding("confined", "problem", f"this ffmpeg does not start confined: {error}", hint)
+        return
+    yield _confinement(ffmpeg.kernel())
+
+
+def _confinement(kernel: ffmpeg.Kernel) -> Finding:
+    """Say how far a hole in ffmpeg, used by a hostile upload, would lead."""
+    if kernel.landlock == 0:
+        hint = "Use Linux 6.12 or newer with Landlock, or run Watcher as a user that can reach nothing else."
+        return Finding("confined", "warning", f"no: {UNCONFINED}", hint)
+    is_open = [what for since, what in LANDLOCK_SINCE.items() if kernel.landlock < since]
+    if not kernel.sockets:
+        is_open.append("sockets other than TCP")
+    done = f"ffmpeg and the prober see their own files and one port only (Landlock ABI {kernel.landlock})"
+    if not is_open:
+        return Finding("confined", "ok", done)
+    hint = "A newer kernel (Linux 6.12) on x86-64 or ARM64 closes these too."
+    return Finding("confined", "warning", f"in part: {done}; still open: {', '.join(is_open)}", hint)
 
 
 def _scratch(settings: config.Settings) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ IMAGE_BRANDS = frozenset(("heic", "heix", "heim", "heis", "mif1", "msf1", "avif"
 # which is right for a whole file and says nothing about a cut one.
 TRUSTED_FORMATS = frozenset("asf avi flv gxf matroska mov mxf nut ogg rm wtv".split())
 GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
+TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
 # VP8 and VP9 keep transparency beside the picture, where only the codec's own library looks.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -44,7 +45,8 @@ def inspect(
     """Return what `source` holds; `name` and `content_type` are only used to say what is wrong.
 
     Raises Skip("not_a_video" | "audio_only" | "image"), Failure("unreadable" | "no_picture" |
-    "source_truncated" | "source_too_large"), or Failure("encode_failed") when bytes could not be fetched.
+    "source_truncated" | "source_too_large" | "source_too_long" | "source_too_costly"), or
+    Failure("encode_failed") when bytes could not be fetched.
     """
     claim = _claim(name, content_type)
     if size_bytes == 0:
@@ -59,8 +61,6 @@ def inspect(
             scan="none",
             formats=(*command.VIDEO_FORMATS, *command.AUDIO_FORMATS),
             protocols=command.protocols(source),
-            max_streams=command.MAX_STREAMS,
-            max_pixels=command.MAX_PIXELS,
         )
     except Failure as failure:
         if failure.code != "unreadable":
@@ -81,6 +81,8 @@ def inspect(
     picture = found["video"]["picture"]
     track = streams[found["video"]["index"]]
     if picture is None:
+        if any(TOO_MANY_PIXELS in line for line in found["log"]):
+            raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
         if claim != "video":  # bytes that look like one of the formats without a header
             raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
         raise Failure("no_picture", f"no frame of the {track['codec']} track can be decoded")
@@ -88,6 +90,7 @@ def inspect(
         raise Skip("image", "a GIF of a single picture")
     sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
     _check_size(track, sound, size_bytes)
+    _check_length(container, found, track, limits)
     return Media(
         container=container,
         size_bytes=size_bytes,
@@ -121,6 +124,20 @@ def _check_size(track: dict[str, Any], sound: dict[str, Any] | None, size_bytes:
     needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
     if needed > size_bytes:
         raise Failure("source_truncated", f"it has {size_bytes} bytes; its index reaches to {needed}")
+
+
+def _check_length(
+    container: str, found: dict[str, Any], track: dict[str, Any], limits: ffmpeg.Limits
+) -> None:
+    """Where a container knows how long it plays; elsewhere `ffmpeg.run` stops when it comes to be too much."""
+    if limits.media is None or not _is_trusted(container, found):
+        return
+    declared = _duration(track) or found["duration_seconds"]
+    if declared > limits.media.total_seconds():
+        raise Failure(
+            "source_too_long",
+            f"it plays {declared:.0f} s; MAX_DURATION_SECONDS is {limits.media.total_seconds():.0f}",
+        )
 
 
 def _is_trusted(container: str, found: dict[str, Any]) -> bool:

@@ -1,10 +1,10 @@
 """The program that looks into one container and prints what it found as JSON; always a child process.
 
 Run as `python -I FOLDER REQUEST`, with the folder of this file. REQUEST is JSON: `targets`, `container` (None to
-recognise it), `formats` and `protocols` (allow lists), `max_pixels`, `scan` ("none", "packets", "start" or
-"keyframes"). Lines of "." say that it advances; the last line is the answer: `found`, the facts of each target, or
-`error` with `kind` ("open", "read" or "too_large"). It takes no decision about a source beyond which track is the main one,
-and imports nothing from this package: hostile bytes are parsed here.
+recognise it), `formats` and `protocols` (allow lists), `max_streams`, `max_pixels`, `scan` ("none", "packets",
+"start" or "keyframes"). Lines of "." say that it advances; the last line is the answer: `found`, the facts of each
+target, or `error` with `kind` ("open", "read" or "too_large"). It takes no decision about a source beyond which
+track is the main one, and imports nothing from this package: hostile bytes are parsed here.
 """
 
 import http.client
@@ -38,7 +38,7 @@ def main(request: dict[str, Any]) -> None:
             answer = {"kind": "open" if _is_about_content(error) else "read", "error": _said(error)}
         except (ValueError, OverflowError, ArithmeticError) as error:
             answer = {"kind": "open", "error": str(error)}
-        answer["log"] = [text.strip() for _, _, text in lines[-20:]]
+        answer["log"] = list(dict.fromkeys(text.strip() for _, _, text in lines))[-20:]
     print(json.dumps(answer, separators=(",", ":")), flush=True)
 
 
@@ -64,19 +64,20 @@ def _said(error: Exception) -> str:
 
 
 def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
-    # max_pixels cannot be handed to the decoders that look for stream parameters; the launcher bounds their
-    # memory.
+    # The decoders that look for stream parameters learn max_pixels where the container's header names all tracks;
+    # for the others (MPEG) the launcher bounds their memory.
     options = {
         "format_whitelist": ",".join(request["formats"]),
         "protocol_whitelist": ",".join(request["protocols"]),
         "max_streams": str(request["max_streams"]),
+        "max_pixels": str(request["max_pixels"]),
     }
     opened: Any = av.open(target, format=request["container"], options=options)
     with opened as container:
         streams = [_stream(stream) for stream in container.streams if stream.codec_context is not None]
         for stream in streams:
             if stream["type"] == "video" and stream["width"] * stream["height"] > request["max_pixels"]:
-                raise pictures.TooLarge(f"its picture has {stream['width']}x{stream['height']} pixels")
+                raise pictures.TooLarge(stream["width"], stream["height"], request["max_pixels"])
         answer: dict[str, Any] = {
             "container": container.format.name,
             "brand": container.metadata.get("major_brand", "").strip(),

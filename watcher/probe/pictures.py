@@ -33,10 +33,14 @@ FIELDS_SURE = 10  # pictures that show two moments: fewer happen by chance, in c
 class TooLarge(Exception):
     """A picture has more pixels than are allowed."""
 
+    def __init__(self, width: int, height: int, most: int) -> None:
+        super().__init__(f"its picture has {width}x{height} pixels; MAX_PIXELS is {most}")
+
 
 def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None:
     """Decode up to the first picture of a track and describe it; None where none decodes."""
     stream.thread_type = "NONE"
+    stream.codec_context.options = {"max_pixels": str(max_pixels)}
     for number, packet in enumerate(container.demux(stream)):
         if number > PACKETS_TO_FIRST_PICTURE:
             return None
@@ -46,7 +50,7 @@ def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None
             continue
         for frame in frames:
             if frame.width * frame.height > max_pixels:
-                raise TooLarge(f"its picture has {frame.width}x{frame.height} pixels")
+                raise TooLarge(frame.width, frame.height, max_pixels)
             return {
                 "width": frame.width,
                 "height": frame.height,
