@@ -53,9 +53,16 @@ class House:
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a `watcher` command as a process of its own; its output goes to `log.txt`."""
+        return self._start("-m", "watcher", *arguments, **environment)
+
+    def run_program(self, program: Path, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a Python program with the settings of this house; its output goes to `log.txt`."""
+        return self._start(str(program), *arguments)
+
+    def _start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         with (self.folder / "log.txt").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "watcher", *arguments],
+                [sys.executable, *arguments],
                 env={**self._bare(), **environment},
                 cwd=self.folder,
                 stdout=log,
@@ -113,6 +120,14 @@ class House:
         db = self.readings()
         try:
             return [(event.step, event.what) for event in stats.events(db, video_id)]
+        finally:
+            db.dispose()
+
+    def most_attempts(self) -> int:
+        """Return the largest number of attempts that a step was given."""
+        db = self.readings()
+        try:
+            return max(step.attempts for story in stats.stories(db) for step in story.steps)
         finally:
             db.dispose()
 

@@ -32,7 +32,7 @@ ROOMS = [
     {"fragments", "names", "retry", "media", "room", "transcript"},
     {"beat", "config", "log"},
     {"envfile"},
-    {"errors"},
+    {"crashpoint", "errors"},
 ]
 LEVELS = {module: level for level, room in enumerate(reversed(ROOMS)) for module in room}
 

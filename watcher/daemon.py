@@ -11,7 +11,7 @@ from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from watcher import discovery, ledger, log, retry, scratch, stats, steps
+from watcher import crashpoint, discovery, ledger, log, retry, scratch, stats, steps
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
 from watcher.workshop import Workshop
@@ -138,6 +138,7 @@ class Daemon:
             self._running[claim.step_id] = claim, beat
         if self._stopping.is_set():
             beat.stop(Stopped())  # it was set between the claim and its entry above
+        crashpoint.here("claim")
         try:
             steps.perform(claim, shop, beat, clock=now)
         finally:

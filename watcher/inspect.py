@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from watcher import command, ffmpeg
+from watcher import command, crashpoint, ffmpeg
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip
 from watcher.media import AudioTrack, Keyframe, Media, VideoTrack
@@ -68,6 +68,7 @@ def inspect(
         if NO_INDEX in failure.detail:
             raise Failure("source_truncated", f"an MP4 whose end is missing: {failure.detail}") from failure
         raise _refusal(claim, failure.detail) from failure
+    crashpoint.here("probe")
     container = str(found["container"]).split(",")[0]
     streams = {one["index"]: one for one in found["streams"]}
     if found["brand"] in IMAGE_BRANDS:

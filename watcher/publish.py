@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from watcher import bucket, encode, fragments, ledger, log, names, playlists
+from watcher import bucket, crashpoint, encode, fragments, ledger, log, names, playlists
 from watcher.beat import Beat
 from watcher.models import OutputKind
 
@@ -36,6 +36,7 @@ def upload(
         info=names.info(claim.file_id, claim.token),
         beat=beat,
     )
+    crashpoint.here("upload")
     return ledger.NewOutput(
         kind=kind,
         ordinal=ordinal,

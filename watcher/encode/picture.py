@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from watcher import command, verify
+from watcher import command, crashpoint, verify
 from watcher import plan as plans
 from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made, OnGrowth
@@ -40,6 +40,7 @@ def video_chunk(
     rungs = plan.chunked_rungs
     arguments = command.video_chunk(source, media, plan, chunk, threads=threads)
     report = workbench.run(arguments, media, bench, chunk=chunk)
+    crashpoint.here("chunk")
     paths = [bench.folder / command.rung_file(rung) for rung in rungs]
     each = workbench.probe_all(paths, bench, container=command.OWN_FORMAT, scan="start")
     found = [workbench.only(facts["scan"], "video") for facts in each]
@@ -68,6 +69,7 @@ def video_chunk(
                 rung=rung.name,
             )
         )
+    crashpoint.here("verify")
     return tuple(made)
 
 

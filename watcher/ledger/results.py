@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection, Engine
 
+from watcher import crashpoint
 from watcher.ledger import _events, _steps, claims
 from watcher.models import SUPERSEDED, Output, OutputKind, Step, StepKind, StepStatus, Video, VideoStatus
 
@@ -114,6 +115,7 @@ def finish(db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], now
         _after(connection, claim, now, detail={"outputs": [output.name for output in outputs]})
         if claim.kind == StepKind.PACKAGE:
             _complete_video(connection, claim, outputs, now)
+        crashpoint.here("commit")
     return True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from watcher import command, encode, ledger, log, names, playlists, publish, stats
+from watcher import command, crashpoint, encode, ledger, log, names, playlists, publish, stats
 from watcher import plan as plans
 from watcher.errors import Failure
 from watcher.models import OutputKind
@@ -25,6 +25,7 @@ def announce(attempt: Attempt) -> bool:
     seen = max((part.id for part in parts), default=0)
     outputs = _publish_playlists(attempt, parts, is_final=False)
     is_first = not any(row.kind == OutputKind.HLS for row in stats.outputs(shop.readings, claim.video_id))
+    crashpoint.here("announce")
     won = ledger.finish_announce(shop.db, claim, outputs=outputs, seen=seen, now=attempt.clock())
     if not won:
         publish.withdraw(shop.target, outputs)
@@ -67,6 +68,7 @@ def package(attempt: Attempt) -> bool:
         )
     outputs.append(_publish_storyboard(attempt, parts, film))
     outputs += _publish_playlists(attempt, parts, is_final=True)
+    crashpoint.here("package")
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
     if won:
         _log.info("completed", name=claim.name, mp4=outputs[0].name, seconds=_since(attempt))

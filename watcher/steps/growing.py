@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from watcher import encode, fragments, ledger, log, playlists, publish
+from watcher import crashpoint, encode, fragments, ledger, log, playlists, publish
 from watcher import names as naming
 from watcher.errors import Stopped
 from watcher.models import OutputKind
@@ -53,6 +53,7 @@ class Growing:
         end = made.end_seconds if self._kind == OutputKind.VIDEO_PART else None
         output = self._upload(made.path, layout, len(layout.fragments), end_seconds=end)
         output = replace(output, frames=made.frames)
+        crashpoint.here("grown")
         won = ledger.finish(attempt.shop.db, attempt.claim, outputs=[output], now=attempt.clock())
         if won:
             _log.info("made", parts=self._parts, frames=made.frames, is_copy=made.is_copy)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from watcher import encode, inspect, ledger, log, media, names, plan, publish
+from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish
 from watcher.models import OutputKind, StepKind
 from watcher.steps.attempt import Attempt
 from watcher.steps.growing import Growing
@@ -30,6 +30,7 @@ def inspect_source(attempt: Attempt) -> bool:
             limits=attempt.inspect_limits,
         )
     made = plan.make(facts, shop.profile)
+    crashpoint.here("plan")
     won = ledger.finish_inspect(
         shop.db,
         claim,
@@ -116,6 +117,7 @@ def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind)
         )
         attempt.keep(part.path, output.sha1)
         outputs.append(output)
+    crashpoint.here("record")
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
     if won:
         # A film has hundreds of chunks; its story is told in a few lines.
