@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from house import House, clip, wait_for
@@ -175,6 +176,32 @@ def test_until_idle_leaves_nothing_to_clear_away(
         assert worker.wait(until_idle=True)
     assert house.unaccounted() == set()
     assert shop.scratch.video_ids() == []
+
+
+def test_until_idle_clears_away_what_a_seat_left_that_lost_its_step(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was frozen: while its seat slept, another one took the step over and finished the video."""
+    house.upload(film)
+    asleep, over = threading.Event(), threading.Event()
+    perform = steps.perform
+
+    def sleep(claim: ledger.Claim, *rest: Any, **named: Any) -> None:
+        ledger.release_worker(shop.db, shop.scratch.worker, now=daemon.now(), max_attempts=4, hint="")
+        asleep.set()
+        assert over.wait(60)
+        perform(claim, *rest, **named)
+
+    monkeypatch.setattr(steps, "perform", sleep)
+    with hire(shop) as worker:
+        assert asleep.wait(60)
+        monkeypatch.setattr(steps, "perform", perform)
+        with workshop.opened(config.load(house.environment)) as other, hire(other) as rescuer:
+            assert rescuer.wait(until_idle=True)
+        is_idle = worker.wait(until_idle=True)
+        over.set()
+    assert is_idle
+    assert stats.open_tokens(shop.readings) == (set(), set())
 
 
 def test_until_idle_ends_well_when_only_the_clearing_away_fails(

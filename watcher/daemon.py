@@ -51,6 +51,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._polled = 0  # complete sweeps
         self._absences = discovery.Absences()
+        self._was_idle = False  # when `wait` ended
         self._outages = 0  # polls in a row that B2 did not answer
         self._threads: list[threading.Thread] = []
         self._scheduler = BackgroundScheduler(
@@ -83,6 +84,8 @@ class Daemon:
         self._scheduler.shutdown(wait=False)
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.1))
+        if self._was_idle:  # only now: a seat may have noted what it left when it found its step lost
+            _through_outages(self._tidy_all)
         _through_outages(self._tidy_scratch)
         _through_outages(self._count_transactions)
 
@@ -100,7 +103,7 @@ class Daemon:
             if tick is not None:
                 tick()
             if until_idle and self._is_idle():
-                _through_outages(self._tidy_all)
+                self._was_idle = True
                 return True
         return False
 
@@ -207,16 +210,13 @@ class Daemon:
         _report(released)
         self._tidy_scratch()
         self._count_transactions()
-        self._clear_away()
+        steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
 
     def _tidy_all(self) -> None:
         """Tidy until nothing is left that can be cleared away: this run ends, and there may be no other."""
         self._tidy()
-        while self._clear_away():
+        while steps.clear_away(self._shop, go_on=lambda: True):
             pass
-
-    def _clear_away(self) -> int:
-        return steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
 
     def _tidy_scratch(self) -> None:
         shop = self._shop
