@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,18 +51,20 @@ class House:
             with daemon.Daemon(shop, seats=seats, poll_every=every, drain=timedelta(seconds=10)) as worker:
                 worker.wait(until_idle=True)
 
-    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start a `watcher` command as a process of its own; its output goes to `log.txt`."""
-        return self._start("-m", "watcher", *arguments, **environment)
+    def start(
+        self, *arguments: str, prefix: Sequence[str] = (), **environment: str
+    ) -> "subprocess.Popen[str]":
+        """Start a `watcher` command as a process of its own, by `prefix`; its output goes to `log.txt`."""
+        return self._start([*prefix, sys.executable, "-m", "watcher", *arguments], environment)
 
     def run_program(self, program: Path, *arguments: str) -> "subprocess.Popen[str]":
         """Start a Python program with the settings of this house; its output goes to `log.txt`."""
-        return self._start(str(program), *arguments)
+        return self._start([sys.executable, str(program), *arguments], {})
 
-    def _start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
         with (self.folder / "log.txt").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, *arguments],
+                command,
                 env={**self._bare(), **environment},
                 cwd=self.folder,
                 stdout=log,

@@ -128,6 +128,20 @@ def test_a_step_that_stalls_is_stopped_and_tried_again(
     assert (step.status, step.attempts, step.error_code) == ("pending", 1, "stalled")
 
 
+def test_what_should_have_moved_and_did_not_is_named(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    hold(worker, shop)
+    worker._tick(worker._dispatch, timedelta())
+    assert worker.late() == []
+    monkeypatch.setattr(daemon, "TICK_PATIENCE", -shop.stall - timedelta(seconds=1))
+    assert worker.late() == ["inspect"]
+    worker._tick(worker._dispatch, timedelta())
+    assert worker.late() == ["dispatch", "inspect"]
+
+
 def test_an_outage_of_the_database_pauses_seats_and_ticks_and_ends_none(
     house: House,
     film: Path,

@@ -73,6 +73,11 @@ def load(environ: Mapping[str, str] | None = None, *, needs_b2: bool = True) -> 
     return settings
 
 
+def notify_socket() -> str | None:
+    """Return the address of the service manager's socket; None where there is no such manager."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
 def _stripped(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 

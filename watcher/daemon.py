@@ -1,12 +1,9 @@
 """The daemon: APScheduler's short jobs, and seats that run the steps. Nothing here knows what a step does."""
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -23,6 +20,8 @@ DISPATCH = timedelta(seconds=1)
 TIDY = timedelta(seconds=15)
 # How often progress is written, for those who watch it; a write takes milliseconds.
 RENEW = timedelta(seconds=2)
+# A tick that takes longer hangs: a call to B2 is given up after two minutes at most, three tries make six.
+TICK_PATIENCE = timedelta(minutes=8)
 # With less than this left on the scratch disk, what is kept for videos that nobody works on is dropped: it can be
 # fetched again, and a thousand films that wait for their turn must not keep the first one from being made.
 LOW_DISK_BYTES = 1024**3
@@ -54,6 +53,7 @@ class Daemon:
         self._was_idle = False  # when `wait` ended
         self._outages = 0  # polls in a row that B2 did not answer
         self._threads: list[threading.Thread] = []
+        self._due: dict[str, float] = {}  # until when each tick has to move again, on the monotonic clock
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -66,8 +66,9 @@ class Daemon:
             (self._renew, min(RENEW, self._shop.lease / 6)),  # several chances before a lease runs out
             (self._tidy, TIDY),
         ):
+            self._expect(job.__name__, every)
             self._scheduler.add_job(
-                _through_outages, "interval", args=[job], seconds=every.total_seconds(), next_run_time=now()
+                self._tick, "interval", args=[job, every], seconds=every.total_seconds(), next_run_time=now()
             )
         self._scheduler.start()
         for number in range(self._seats):
@@ -106,6 +107,23 @@ class Daemon:
                 self._was_idle = True
                 return True
         return False
+
+    def late(self) -> list[str]:
+        """Name what should have moved by now and did not: ticks that hang, and steps that cannot be stopped."""
+        at = time.monotonic()
+        late = [name.strip("_") for name, due in self._due.items() if at > due]
+        hung = self._shop.stall + TICK_PATIENCE
+        with self._lock:
+            running = list(self._running.values())
+        return late + [c.label for c, beat in running if at - beat.advanced_at > hung.total_seconds()]
+
+    def _tick(self, job: Callable[[], None], every: timedelta) -> None:
+        _through_outages(job)
+        self._expect(job.__name__, every)
+
+    def _expect(self, name: str, pause: timedelta) -> None:
+        """Note that a tick moved now, and has to move again after `pause`."""
+        self._due[name] = time.monotonic() + (pause + TICK_PATIENCE).total_seconds()
 
     def _is_idle(self) -> bool:
         try:
@@ -161,7 +179,7 @@ class Daemon:
                 shop.readings,
                 shop.watched,
                 clock=now,
-                go_on=lambda: not self._stopping.is_set(),
+                go_on=self._goes_on_polling,
                 absences=self._absences,
             )
         except Outage as outage:
@@ -171,12 +189,18 @@ class Daemon:
             _log.warning(
                 "poll_failed", code=outage.code, error=outage.detail, hint=outage.hint, again_in=str(pause)
             )
+            self._expect(self._poll.__name__, pause)
             self._stopping.wait(pause.total_seconds())  # max_instances=1: no other poll starts meanwhile
             return
         self._outages = 0
         self._polled += 1
         if new:
             self._notify()
+
+    def _goes_on_polling(self) -> bool:
+        """Note that a page is done: a sweep of a large bucket takes as long as it takes."""
+        self._expect(self._poll.__name__, timedelta())
+        return not self._stopping.is_set()
 
     def _dispatch(self) -> None:
         with self._lock:
@@ -266,25 +290,3 @@ def _through_outages(job: Callable[[], None]) -> None:
 def _report(released: list[ledger.Released]) -> None:
     for step in released:
         _log.warning("rescued", video=step.video_id, step=step.step, is_failed=step.is_failed)
-
-
-@contextmanager
-def signals(daemon: Daemon) -> Iterator[None]:
-    """Let SIGINT and SIGTERM drain the daemon; the second one ends the process at once (leases make that safe)."""
-
-    def drain() -> None:
-        _log.info("stopping", hint="a second signal stops at once")
-        daemon.stop()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        # Stopping takes locks that the interrupted thread may hold: leave it to another one.
-        threading.Thread(target=drain).start()
-
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -13,7 +13,7 @@ import threading
 import time
 from datetime import timedelta
 
-from watcher import config, crashpoint, daemon, log, workshop
+from watcher import config, crashpoint, daemon, log, service, workshop
 
 
 def meet(point: str, number: signal.Signals) -> None:
@@ -42,7 +42,7 @@ def main(lease_seconds: str, *fate: str) -> None:
         shop = dataclasses.replace(opened, lease=timedelta(seconds=float(lease_seconds)))
         worker = daemon.Daemon(shop, seats=1, poll_every=settings.poll_interval, drain=settings.drain_timeout)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(daemon.signals(worker))
+            stack.enter_context(service.signals(worker))
             if fate:
                 meet(fate[0], signal.Signals[fate[1]])
             stack.enter_context(worker)
