@@ -1,5 +1,6 @@
 """A whole Watcher for a test: a local B2, settings in a folder, the daemon in this process or in one of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -124,6 +125,15 @@ class House:
             return [(event.step, event.what) for event in stats.events(db, video_id)]
         finally:
             db.dispose()
+
+    def is_locked(self) -> bool:
+        """Whether a process holds the database's write lock."""
+        with contextlib.closing(database.driver().connect(str(self.folder / "watcher.db"), timeout=0)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except database.driver().OperationalError:
+                return True
+        return False
 
     def most_attempts(self) -> int:
         """Return the largest number of attempts that a step was given."""

@@ -296,3 +296,21 @@ def test_on_a_full_disk_what_waits_gives_way_to_what_is_worked_on(
     monkeypatch.setattr(daemon, "LOW_DISK_BYTES", 2**60)
     worker._tidy_scratch()
     assert shop.scratch.video_ids() == [claim.video_id]
+
+
+def test_no_step_is_begun_on_a_full_disk_until_there_is_room(
+    house: House,
+    shop: workshop.Workshop,
+    film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    monkeypatch.setattr(daemon, "LEAST_DISK_BYTES", 2**60)
+    discovered(house, shop, film)
+    with hire(shop) as worker:
+        wait_for(lambda: "disk_full" in caplog.text, "the seat to find the disk full")
+        assert [step.attempts for step in stats.steps(shop.readings, 1)] == [0]
+        monkeypatch.setattr(daemon, "LEAST_DISK_BYTES", 0)
+        assert worker.wait(until_idle=True)
+    assert stats.counts(shop.readings) == {"completed": 1}

@@ -22,6 +22,9 @@ TIDY = timedelta(seconds=15)
 RENEW = timedelta(seconds=2)
 # A tick that takes longer hangs: a call to B2 is given up after two minutes at most, three tries make six.
 TICK_PATIENCE = timedelta(minutes=8)
+# With less than this left on the scratch disk no step is begun: one needs some hundred megabytes, for blocks of its
+# source and what it makes, and what fills the disk stops everything that runs.
+LEAST_DISK_BYTES = 256 * 1024**2
 # With less than this left on the scratch disk, what is kept for videos that nobody works on is dropped: it can be
 # fetched again, and a thousand films that wait for their turn must not keep the first one from being made.
 LOW_DISK_BYTES = 1024**3
@@ -151,6 +154,7 @@ class Daemon:
     def _work(self) -> bool:
         """Run the earliest due step; False when there is none."""
         shop = self._shop
+        self._check_disk()
         claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=now(), lease=shop.lease)
         if claim is None:
             return False
@@ -168,6 +172,15 @@ class Daemon:
         self._tidy_scratch()
         self._notify()  # its siblings may be unblocked
         return True
+
+    def _check_disk(self) -> None:
+        """Raise Outage rather than begin a step for which there is no room."""
+        root = self._shop.scratch.root
+        if scratch.free_bytes(root) >= LEAST_DISK_BYTES:
+            return
+        self._tidy_scratch()
+        if (free := scratch.free_bytes(root)) < LEAST_DISK_BYTES:
+            raise Outage("disk_full", f"no step is begun with only {free / 1e6:.0f} MB left for {root}")
 
     def _poll(self) -> None:
         if self._stopping.is_set():
