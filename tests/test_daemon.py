@@ -101,6 +101,22 @@ def test_a_lease_is_renewed_with_the_progress_while_work_advances(
     beat.check()
 
 
+def test_what_a_daemon_works_on_itself_is_not_lost_when_the_machine_was_suspended(
+    house: House, shop: workshop.Workshop, film: Path
+) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=daemon.now(), lease=-LEASE)
+    assert claim is not None
+    worker._running[claim.step_id] = claim, Beat()
+    worker._tidy()
+    assert lease_of(shop)[0] == "running"
+    worker._running.clear()
+    assert ledger.renew(shop.db, claim, fraction=0.0, now=daemon.now(), lease=-LEASE)
+    worker._tidy()
+    assert lease_of(shop)[0] == "pending"
+
+
 def test_a_step_that_was_lost_is_told_to_stop(house: House, shop: workshop.Workshop, film: Path) -> None:
     discovered(house, shop, film)
     worker = hire(shop)

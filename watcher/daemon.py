@@ -241,6 +241,8 @@ class Daemon:
     def _tidy(self) -> None:
         """Rescue steps whose lease ran out; clear away in B2 and on disk what nobody may read."""
         shop = self._shop
+        # First our own: after the machine was suspended, or starved, their leases are over and they are not lost.
+        self._renew()
         released = ledger.rescue(
             shop.db, now=now(), max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
         )
