@@ -68,13 +68,17 @@ def slot(house: House, tally: Tally, chance: random.Random) -> None:
         fate = [str(chance.randint(1, 25)), name]
         fate += [f"{chance.uniform(0.0, 0.5):.3f}"] if chance.random() < 0.5 else []
         frozen_seconds, wakes = chance.uniform(0.2, 2.5 * LEASE_SECONDS), chance.random() < 0.7
+        more_seconds = chance.choice((0.0, chance.uniform(0.0, 3.0)))
         process = house.run_program(DOOMED, str(LEASE_SECONDS), *fate)
         while process.poll() is None and not tally.is_over.wait(0.02):
             if name == "SIGSTOP" and state(process) == "T":
                 tally.is_over.wait(frozen_seconds)
                 tally.ends[name] += 1
                 name = "SIGKILL"
-                process.send_signal(signal.SIGCONT if wakes else signal.SIGKILL)
+                if wakes:
+                    process.send_signal(signal.SIGCONT)
+                    tally.is_over.wait(more_seconds)
+                process.send_signal(signal.SIGKILL)
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)

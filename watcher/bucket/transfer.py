@@ -82,8 +82,11 @@ def upload(
     content_type: str,
     info: dict[str, str],
     beat: beats.Beat,
-) -> Stored:
-    """Upload a file; in parts, several at once, when it is larger than the part size that B2 recommends."""
+) -> tuple[Stored, bool]:
+    """Upload a file; in parts, several at once, when it is larger than the part size that B2 recommends.
+
+    Also tells whether it was begun more than once: what an earlier try began may have come about all the same.
+    """
     parts = _parts(path, opened.account_info.get_recommended_part_size(), beat)
     whole = parts.pop()
     sending = _Sending(opened, path, beat, whole.size, f"upload {name}")
@@ -96,7 +99,7 @@ def upload(
         raise Outage(
             "b2_unavailable", f"upload {name}: B2 stored {answer['contentLength']} of {whole.size} bytes"
         )
-    return Stored(answer["fileId"], name, whole.size, whole.sha1)
+    return Stored(answer["fileId"], name, whole.size, whole.sha1), sending.begun > 1
 
 
 def cancel(opened: session.Session, file_id: str) -> None:
@@ -176,9 +179,11 @@ class _Sending:
         self._sent: dict[int, int] = {}  # bytes by part
         self._lock = threading.Lock()
         self._abandoned = False
+        self.begun = 0  # how often the upload was begun
 
     def small(self, bucket_id: str, name: str, content_type: str, info: dict[str, str], whole: _Part) -> Any:
         def act() -> Any:
+            self.begun += 1
             with self._open(whole) as body:
                 # requests sends an empty stream in chunks, which B2 does not take; it can measure b"".
                 return self._session.upload_file(
@@ -190,11 +195,11 @@ class _Sending:
     def large(
         self, bucket_id: str, name: str, content_type: str, info: dict[str, str], parts: list[_Part]
     ) -> Any:
-        started = trouble.patiently(
-            f"start to {self._doing}",
-            lambda: self._session.start_large_file(bucket_id, name, content_type, info),
-            sleep=self._beat.wait,
-        )
+        def start() -> Any:
+            self.begun += 1
+            return self._session.start_large_file(bucket_id, name, content_type, info)
+
+        started = trouble.patiently(f"start to {self._doing}", start, sleep=self._beat.wait)
         crashpoint.here("upload.start")
         try:
             self._send(started["fileId"], parts)
