@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -69,6 +80,12 @@ STEP_UNFINISHED = (StepStatus.BLOCKED, StepStatus.PENDING, StepStatus.RUNNING)
 # The reason of a video whose name shows a newer version.
 SUPERSEDED = "superseded"
 
+# What of a video's story the operator wants to see of all videos at once.
+TROUBLE = ("failed", "handed_back", "rescued", "retried")
+# What the two indexes that hold few rows are limited to. A query must use the same words to go through them.
+IS_TROUBLE = text(f"what IN ({', '.join(repr(what) for what in TROUBLE)})")
+HAS_OUTAGES = text("outages > 0")
+
 
 class UtcTime(TypeDecorator[datetime]):
     """An aware datetime; on SQLite ISO 8601 text of fixed width in UTC, so that text order is time order."""
@@ -115,8 +132,13 @@ class Video(Base):
     __tablename__ = "videos"
     __table_args__ = (
         UniqueConstraint("bucket_id", "file_id", name="videos_identity"),
-        Index("videos_name", "bucket_id", "name"),
-        Index("videos_status", "status", "id"),
+        Index("videos_name", "name", "bucket_id"),
+        Index("videos_file", "file_id"),
+        # With the name, so that a search reads no rows of the table, each of which holds kilobytes.
+        Index("videos_status", "status", "id", "name"),
+        Index("videos_search", "id", "name"),
+        Index("videos_tally", "status", "error_code"),
+        Index("videos_completed", "completed_at", "duration_seconds", "size_bytes"),
         # A reused id could hand one video's scratch folder or output names to another.
         {"sqlite_autoincrement": True},
     )
@@ -156,6 +178,9 @@ class Step(Base):
     __table_args__ = (
         UniqueConstraint("video_id", "kind", "ordinal", name="steps_identity"),
         Index("steps_due", "status", "due_at", "id"),
+        Index(
+            "steps_outages", "status", "error_code", sqlite_where=HAS_OUTAGES, postgresql_where=HAS_OUTAGES
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -227,7 +252,10 @@ class Event(Base):
     """The append-only story of every video."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("events_video", "video_id", "id"),)
+    __table_args__ = (
+        Index("events_video", "video_id", "id"),
+        Index("events_trouble", "at", sqlite_where=IS_TROUBLE, postgresql_where=IS_TROUBLE),
+    )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcTime)
