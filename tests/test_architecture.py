@@ -32,7 +32,7 @@ ROOMS = [
     {"fragments", "names", "retry", "media", "transcript"},
     {"beat", "config", "log"},
     {"envfile"},
-    {"errors"},
+    {"contract", "errors"},
 ]
 LEVELS = {module: level for level, room in enumerate(reversed(ROOMS)) for module in room}
 
@@ -52,6 +52,7 @@ DOORS = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "jinja2": {"web"},
+    "prometheus_client": {"web"},
     "av": {"probe"},
     "imageio_ffmpeg": {"ffmpeg"},
     "structlog": {"log"},

@@ -90,6 +90,14 @@ def test_a_search_within_a_state_finds_only_that_state(db: Engine) -> None:
     assert {(row["status"], "Holiday" in row["name"]) for row in rows} == {("failed", True)}
 
 
+def test_a_video_is_found_by_its_name_and_by_its_file_id(db: Engine) -> None:
+    row = stats.list_videos(db, ids=[777])[0]
+    assert _all(db, name=row["name"]) == _all(db, file_id=row["file_id"]) == [777]
+    assert _all(db, name=row["name"][1:]) == []
+    assert _all(db, name=row["name"], status="cancelled") == []
+    assert _all(db, name=row["name"], search="777") == [777]
+
+
 @pytest.mark.parametrize("part", ["%", "_0%", "\\", "/%/", "'"])
 def test_a_search_takes_its_words_literally(db: Engine, part: str) -> None:
     assert _all(db, search=part) == []
@@ -185,6 +193,8 @@ QUESTIONS: dict[str, tuple[Callable[[Engine], object], set[str]]] = {
     "page": (lambda db: stats.page(db, before=500, limit=50), set()),
     "first page": (lambda db: stats.page(db, limit=50), set()),
     "state": (lambda db: stats.page(db, before=500, status="failed", limit=50), set()),
+    "name": (lambda db: stats.page(db, name="uploads/0007/clip-7.mov", limit=50), set()),
+    "file": (lambda db: stats.page(db, before=500, file_id="4_z7", limit=50), set()),
     "search": (lambda db: stats.page(db, before=500, search="holiday", limit=50), set()),
     "search in state": (lambda db: stats.page(db, status="failed", search="holiday", limit=50), set()),
     "one": (lambda db: stats.list_videos(db, ids=[7]), set()),

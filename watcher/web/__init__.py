@@ -13,9 +13,9 @@ import uvicorn
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 
-from watcher import __version__, config, database, log
+from watcher import __version__, config, database, log, stats
 from watcher.errors import Misconfigured
-from watcher.web import guard, pages
+from watcher.web import api, guard, metrics, pages
 
 HERE = Path(__file__).parent
 LEAST_COMPRESSED_BYTES = 500  # below this the answer fits into one packet as it is
@@ -49,7 +49,10 @@ def create(settings: config.Settings | None = None) -> fastapi.FastAPI:
     )
     app.state.settings = settings
     app.state.readings = readings
+    app.state.tally = stats.Tally(readings)
     app.include_router(pages.router)
+    app.include_router(api.router)
+    app.include_router(metrics.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES)
     app.add_middleware(guard.Guard, token=settings.web_token)  # the last one added is the first one asked

@@ -3,7 +3,7 @@
 import fastapi
 from sqlalchemy.engine import Engine
 
-from watcher import config
+from watcher import config, stats
 
 
 def readings(request: fastapi.Request) -> Engine:
@@ -15,4 +15,10 @@ def readings(request: fastapi.Request) -> Engine:
 def settings(request: fastapi.Request) -> config.Settings:
     """Return the settings that the application was made with."""
     found: config.Settings = request.app.state.settings
+    return found
+
+
+def tally(request: fastapi.Request) -> stats.Tally:
+    """Return the numbers of videos by state, which are not counted anew for each request."""
+    found: stats.Tally = request.app.state.tally
     return found
