@@ -25,4 +25,8 @@ def upgrade() -> None:
     )
     trouble = sa.text("what IN ('failed', 'handed_back', 'rescued', 'retried')")
     op.create_index("events_trouble", "events", ["at"], sqlite_where=trouble, postgresql_where=trouble)
+    if op.get_bind().dialect.name == "sqlite":  # where this one column was written in another format
+        op.execute(
+            "UPDATE videos SET playable_at = replace(playable_at, ' ', 'T') || 'Z' WHERE playable_at LIKE '% %'"
+        )
     op.execute("CREATE VIEW video_status_version AS SELECT 1 AS version")

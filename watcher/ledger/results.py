@@ -5,11 +5,22 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, literal, select, update
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import InstrumentedAttribute
 
 from watcher.ledger import _events, _steps, claims
-from watcher.models import SUPERSEDED, Output, OutputKind, Step, StepKind, StepStatus, Video, VideoStatus
+from watcher.models import (
+    SUPERSEDED,
+    Output,
+    OutputKind,
+    Step,
+    StepKind,
+    StepStatus,
+    UtcTime,
+    Video,
+    VideoStatus,
+)
 
 _STREAMED = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART)
 
@@ -128,7 +139,7 @@ def finish_announce(
         connection.execute(
             update(Video)
             .where(Video.id == claim.video_id)
-            .values(playable_at=func.coalesce(Video.playable_at, now), updated_at=now)
+            .values(playable_at=_unless_set(Video.playable_at, now), updated_at=now)
         )
         newer = connection.execute(
             select(Output.id).where(
@@ -173,7 +184,7 @@ def _complete_video(
         .values(
             status=VideoStatus.COMPLETED,
             progress=1.0,
-            playable_at=func.coalesce(Video.playable_at, now),  # one made again has been playable before
+            playable_at=_unless_set(Video.playable_at, now),  # one made again has been playable before
             completed_at=now,
             updated_at=now,
             duration_seconds=main.duration_seconds,
@@ -202,3 +213,8 @@ def _retire_what_is_replaced(connection: Connection, claim: claims.Claim, now: d
         .where(Video.id.in_(older), Video.status == VideoStatus.COMPLETED)
         .values(reason=SUPERSEDED, updated_at=now)
     )
+
+
+def _unless_set(column: "InstrumentedAttribute[datetime | None]", now: datetime) -> ColumnElement[datetime]:
+    # Without its type the time would be written in the driver's format, which is neither ours nor has a zone.
+    return func.coalesce(column, literal(now, UtcTime))
