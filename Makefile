@@ -49,7 +49,7 @@ lock: .venv/installed
 	compile --group browser -c requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
-	rm -rf .venv dist node_modules watcher/web/static/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist node_modules watcher/web/static/hls.* watcher/contrib/django/static/watcher/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The marker is written last: an installation that was interrupted is taken up again.
 .venv/installed: requirements.lock pyproject.toml package-lock.json hatch_build.py

@@ -31,7 +31,7 @@ ROOMS = [
     {"plan", "playlists"},
     {"fragments", "names", "retry", "media", "transcript"},
     {"beat", "config", "log"},
-    {"envfile"},
+    {"contrib", "envfile"},
     {"contract", "errors"},
 ]
 LEVELS = {module: level for level, room in enumerate(reversed(ROOMS)) for module in room}
@@ -53,6 +53,7 @@ DOORS = {
     "uvicorn": {"web"},
     "jinja2": {"web"},
     "prometheus_client": {"web"},
+    "django": {"contrib"},
     "av": {"probe"},
     "imageio_ffmpeg": {"ffmpeg"},
     "structlog": {"log"},
