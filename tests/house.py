@@ -12,7 +12,7 @@ from typing import Any
 import imageio_ffmpeg
 from sqlalchemy.engine import Engine
 
-from watcher import bucket, config, daemon, database, localb2, stats, workshop
+from watcher import bucket, config, daemon, database, discovery, ffmpeg, invariants, localb2, stats, workshop
 from watcher.beat import Beat
 
 BUCKET = "watcher-demo"
@@ -36,8 +36,8 @@ class House:
             "POLL_SECONDS": "0.5",
             **settings,
         }
-        account = bucket.connect(key_id=b2.key_id, key=b2.key, realm=b2.realm)
-        self.bucket = account.bucket(BUCKET)
+        self.account = bucket.connect(key_id=b2.key_id, key=b2.key, realm=b2.realm)
+        self.bucket = self.account.bucket(BUCKET)
 
     def upload(self, path: Path, name: str | None = None, content_type: str = "b2/x-auto") -> str:
         """Upload a file as a user would; return its file id."""
@@ -78,6 +78,27 @@ class House:
     def readings(self) -> Engine:
         """Open the status table for reading."""
         return database.open_for_reading(self.environment["DATABASE_URL"])
+
+    def site(self, readings: Engine) -> invariants.Site:
+        """Return what the invariants examine: this house, with `readings` for its table."""
+        settings = config.load(self.environment)
+        return invariants.Site(
+            readings=readings,
+            watched=discovery.Watched(self.account, self.bucket, "", settings.own_prefix),
+            target=self.bucket,
+            output_prefix=settings.output_prefix,
+            scratch=settings.scratch,
+            binary=ffmpeg.locate(None),
+            max_attempts=settings.max_attempts,
+        )
+
+    def broken(self) -> list[invariants.Broken]:
+        """Return every violation of an invariant, once no daemon runs and all should be done."""
+        db = self.readings()
+        try:
+            return invariants.check(self.site(db), is_settled=True)
+        finally:
+            db.dispose()
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return `video_status` by object name, for names that are there once."""

@@ -170,7 +170,7 @@ def test_one_videos_story_takes_fewer_than_ten_info_lines_of_json(house: House) 
 def test_doctor_finds_all_well(house: House) -> None:
     done = house.cli("doctor")
     assert (done.returncode, "problem" in done.stdout) == (0, False)
-    for subject in ("b2 key", "b2 bucket", "ffmpeg", "scratch", "sqlite", "database"):
+    for subject in ("b2 key", "b2 bucket", "ffmpeg", "confined", "scratch", "sqlite", "database"):
         assert subject in done.stdout
     assert not (house.folder / "watcher.db").exists()
 

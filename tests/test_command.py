@@ -37,8 +37,8 @@ def test_every_command_opens_the_source_with_one_forced_demuxer_and_nothing_but_
         assert value(before, "-f") == "mov"
         assert value(before, "-protocol_whitelist") == "http,tcp"
         assert value(before, "-format_whitelist") == ",".join(command.VIDEO_FORMATS)
-        assert "-max_pixels" in before
-        assert "-max_streams" in before
+        assert value(before, "-enable_drefs") == "0"
+        assert value(before, "-use_absolute_path") == "0"
 
 
 def test_no_demuxer_that_can_open_other_files_is_allowed() -> None:

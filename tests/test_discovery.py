@@ -31,6 +31,7 @@ class Watch:
         self.account = door.connect(key_id=b2.key_id, key=b2.key, realm=b2.realm)
         self.bucket = self.account.bucket("watcher-demo")
         self.watched = discovery.Watched(self.account, self.bucket, "", "transcoded/")
+        self.absences = discovery.Absences()
         api = v3.B2Api(v3.InMemoryAccountInfo())
         api.authorize_account(b2.key_id, b2.key, b2.realm)
         self.user = api.get_bucket_by_name("watcher-demo")
@@ -50,7 +51,14 @@ class Watch:
         return discovery.page(self.db, self.readings, self.watched, now=NOW)
 
     def sweep(self) -> int:
-        return discovery.sweep(self.db, self.readings, self.watched, clock=lambda: NOW, go_on=lambda: True)
+        return discovery.sweep(
+            self.db,
+            self.readings,
+            self.watched,
+            clock=lambda: NOW,
+            go_on=lambda: True,
+            absences=self.absences,
+        )
 
     @property
     def found(self) -> list[str]:
@@ -282,6 +290,70 @@ def test_a_poll_of_an_unchanged_bucket_changes_nothing_but_the_count_of_sweeps(w
     before = watch.dump()[:-1]
     assert watch.sweep() == 0
     assert watch.dump()[:-1] == before
+
+
+VERSIONS, EMPTY = "b2_list_file_versions", b'{"files": [], "nextFileName": null}'
+
+
+def test_a_deleted_source_ends_after_two_sweeps_without_it_and_not_before(watch: Watch) -> None:
+    gone, stays = watch.put("gone.mov", "stays.mov")
+    watch.sweep()
+    held = ledger.claim(watch.db, worker="w", now=NOW, lease=timedelta(seconds=60))
+    watch.user.delete_file_version(gone, "gone.mov")
+    watch.sweep()
+    assert watch.statuses()[gone] == ("running", None)
+    watch.sweep()
+    assert watch.statuses() == {gone: ("cancelled", "source_deleted"), stays: ("pending", None)}
+    assert not ledger.renew(watch.db, held, fraction=0.5, now=NOW, lease=timedelta(seconds=60))
+    assert [row.token for row in stats.debris(watch.readings, limit=9)] == [held.token]
+
+
+def test_a_hidden_source_ends_and_is_made_when_it_is_shown_again(watch: Watch) -> None:
+    (film,) = watch.put("film.mov")
+    watch.sweep()
+    watch.user.hide_file("film.mov")
+    watch.sweep()
+    watch.sweep()
+    assert watch.statuses() == {film: ("cancelled", "source_hidden")}
+    watch.user.unhide_file("film.mov")
+    assert watch.sweep() == 1
+    assert watch.statuses() == {film: ("pending", None)}
+
+
+def test_a_listing_that_leaves_a_source_out_never_proves_that_it_is_gone(watch: Watch) -> None:
+    (film,) = watch.put("film.mov")
+    watch.sweep()
+    watch.b2.calls.clear()
+    for _ in range(6):
+        watch.b2.faults.append(localb2.Fault(LIST, 200, EMPTY))
+        watch.sweep()
+    assert watch.statuses() == {film: ("pending", None)}
+    assert watch.b2.calls[VERSIONS] == 3  # asked after in every second sweep, and in no other
+
+
+def test_only_sweeps_in_a_row_and_only_whole_ones_count_against_a_source(watch: Watch) -> None:
+    names = watch.put(*ELEVEN)
+    watch.sweep()
+    watch.user.delete_file_version(names[0], ELEVEN[0])
+    watch.sweep()
+    watch.page()
+    watch.b2.faults.append(localb2.Fault(LIST, 403, CAP_EXCEEDED))
+    with pytest.raises(Outage):
+        watch.sweep()
+    assert watch.statuses()[names[0]] == ("pending", None)
+    watch.sweep()
+    assert watch.statuses()[names[0]] == ("cancelled", "source_deleted")
+
+
+def test_what_is_over_stays_when_its_source_is_deleted(watch: Watch) -> None:
+    (film,) = watch.put("film.mov")
+    watch.sweep()
+    claim = ledger.claim(watch.db, worker="w", now=NOW, lease=timedelta(seconds=60))
+    ledger.skip(watch.db, claim, reason="image", detail="", now=NOW)
+    watch.user.delete_file_version(film, "film.mov")
+    for _ in range(3):
+        watch.sweep()
+    assert watch.statuses() == {film: ("skipped", "image")}
 
 
 @pytest.mark.parametrize("seed", range(4))

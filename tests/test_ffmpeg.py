@@ -30,7 +30,8 @@ def run(
         binary=binary,
         folder=folder,
         beat=beat or Beat(),
-        limits=limits or ffmpeg.Limits(),
+        # A stand-in is a script, and needs all of Python.
+        limits=limits or ffmpeg.Limits(is_confined=binary == BINARY),
         duration=timedelta(seconds=2),
     )
 
@@ -167,8 +168,10 @@ def test_a_child_sees_no_environment_and_works_in_its_folder(
 def test_a_child_that_wants_more_memory_than_its_limit_does_not_get_it(tmp_path: Path) -> None:
     stand_in = script(tmp_path / "ffmpeg", "bytearray(2 * 1024**3)")
 
+    limits = ffmpeg.Limits(memory_bytes=512 * 1024**2, is_confined=False)
+
     with pytest.raises(Failure, match="MemoryError"):
-        run(folder=tmp_path, binary=stand_in, limits=ffmpeg.Limits(memory_bytes=512 * 1024**2))
+        run(folder=tmp_path, binary=stand_in, limits=limits)
 
 
 def test_an_output_beyond_its_limit_ends_ffmpeg(tmp_path: Path) -> None:
@@ -177,7 +180,7 @@ def test_an_output_beyond_its_limit_ends_ffmpeg(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         run(*arguments, folder=tmp_path, limits=ffmpeg.Limits(file_bytes=100_000))
 
-    assert caught.value.code == "encode_failed"
+    assert caught.value.code == "source_too_large"
     assert (tmp_path / "out.avi").stat().st_size <= 100_000
 
 
@@ -186,8 +189,11 @@ def test_a_full_disk_is_an_outage_and_not_the_videos_fault(tmp_path: Path) -> No
         pytest.skip("needs /dev/full")
     (tmp_path / "out.nut").symlink_to("/dev/full")
 
+    limits = ffmpeg.Limits(is_confined=False)  # or it could not follow the link
+    arguments = ("-f", "lavfi", "-i", "testsrc2=duration=2", "-c:v", "rawvideo", "out.nut")
+
     with pytest.raises(Outage) as caught:
-        run("-f", "lavfi", "-i", "testsrc2=duration=2", "-c:v", "rawvideo", "out.nut", folder=tmp_path)
+        run(*arguments, folder=tmp_path, limits=limits)
 
     assert caught.value.code == "disk_full"
 
@@ -217,8 +223,6 @@ def probe(path: Path, folder: Path, **changes: object) -> dict[str, object]:
         folder=folder,
         beat=Beat(),
         protocols=("file",),
-        max_streams=command.MAX_STREAMS,
-        max_pixels=command.MAX_PIXELS,
         **(settings | changes),  # type: ignore[arg-type]
     )
     return found

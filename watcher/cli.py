@@ -247,7 +247,9 @@ def serve_web(
 
 
 @app.command(name="doctor")
-def examine() -> None:
+def examine(
+    deep: Annotated[bool, typer.Option("--deep", help="Also compare table, bucket and machine.")] = False,
+) -> None:
     """Check the settings, the key, ffmpeg, the disk and the database, and say what to mend."""
     settings = _settings()
     styles = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -256,7 +258,7 @@ def examine() -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     is_well = True
-    for finding in doctor.examine(settings):
+    for finding in doctor.examine(settings, is_deep=deep):
         detail = Text(display.clean(finding.detail))
         if finding.hint:
             detail.append(f"\n{display.clean(finding.hint)}", style="dim")

@@ -34,6 +34,8 @@ _ELSEWHERE = {
     "lease": "LEASE_SECONDS",
     "stall_timeout": "STALL_SECONDS",
     "drain_timeout": "DRAIN_SECONDS",
+    "max_duration": "MAX_DURATION_SECONDS",
+    "max_step": "MAX_STEP_SECONDS",
 }
 _OLDER_BUCKET_NAME = "BUCKET_NAME"
 _SECRET = frozenset({"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY", "DATABASE_URL", "WEB_TOKEN"})
@@ -227,6 +229,16 @@ class Settings(BaseSettings):
     lease: Annotated[timedelta, _seconds(5, 86_400)] = timedelta(seconds=60)
     stall_timeout: Annotated[timedelta, _seconds(5, 86_400)] = timedelta(seconds=120)
     drain_timeout: Annotated[timedelta, _seconds(0, 86_400)] = timedelta(seconds=30)
+
+    # What one upload may cost. The least values are what ordinary videos need.
+    max_pixels: int = Field(40_000_000, ge=1_000_000, le=1_000_000_000)
+    max_streams: int = Field(64, ge=2, le=1000)
+    max_duration: Annotated[timedelta, _seconds(1, 31_536_000)] = timedelta(days=1)
+    max_memory_mb: int = Field(4096, ge=1024, le=1_048_576)
+    max_output_mb: int = Field(100_000, ge=100, le=100_000_000)
+    max_cpu_per_second: float = Field(60, ge=1, le=100_000)
+    max_step: Annotated[timedelta, _seconds(60, 31_536_000)] = timedelta(days=1)
+    confine: Annotated[Literal["auto", "no"], BeforeValidator(_lowered)] = "auto"
 
     web_host: _Text = "127.0.0.1"
     web_port: int = Field(8080, ge=1, le=65_535)

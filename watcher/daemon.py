@@ -50,6 +50,7 @@ class Daemon:
         self._news = 0  # counts what may have made a step due, so that a seat about to wait misses none
         self._stopping = threading.Event()
         self._polled = 0  # complete sweeps
+        self._absences = discovery.Absences()
         self._outages = 0  # polls in a row that B2 did not answer
         self._threads: list[threading.Thread] = []
         self._scheduler = BackgroundScheduler(
@@ -152,7 +153,12 @@ class Daemon:
         shop = self._shop
         try:
             new = discovery.sweep(
-                shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: not self._stopping.is_set()
+                shop.db,
+                shop.readings,
+                shop.watched,
+                clock=now,
+                go_on=lambda: not self._stopping.is_set(),
+                absences=self._absences,
             )
         except Outage as outage:
             self._outages += 1

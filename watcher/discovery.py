@@ -3,13 +3,22 @@
 Independent of order, names and times: identity is the file id. Our own outputs are never candidates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Engine
 
 from watcher import bucket, ledger, log, names, stats
+from watcher.models import SOURCE_DELETED, SOURCE_HIDDEN
+
+# Unfinished videos whose absence is noticed, those first that are worked on first: so that a backlog of a million
+# takes no more memory than one of fifty thousand.
+TRACKED = 50_000
+# A listing without a name proves nothing: B2 does not say whether an upload that goes on hides it. Two in a row
+# are worth a call to ask.
+SWEEPS_WITHOUT = 2
+ASKED_AT_ONCE = 100  # names asked after in one sweep: a bucket that was emptied costs no storm of calls
 
 # B2 bills a list call for every 1,000 names that it returns: a smaller page would cost as much.
 PAGE_ENTRIES = 1000
@@ -34,6 +43,26 @@ class PageSeen:
     new: int
     objects: int
     is_last: bool
+    file_ids: frozenset[str]
+
+
+class Absences:
+    """How many sweeps in a row did not list a source that we have still to work on. For a process that polls.
+
+    Kept in memory: a restart only delays what follows from it.
+    """
+
+    def __init__(self) -> None:
+        self._missed: dict[int, int] = {}  # by video
+
+    def note(self, absent: Iterable[int]) -> list[int]:
+        """Note the videos that one whole sweep did not list; return those that are to be asked after."""
+        self._missed = {video_id: self._missed.get(video_id, 0) + 1 for video_id in absent}
+        return [video_id for video_id, missed in self._missed.items() if missed >= SWEEPS_WITHOUT]
+
+    def forget(self, video_id: int) -> None:
+        """Begin to count anew."""
+        self._missed.pop(video_id, None)
 
 
 def sweep(
@@ -43,18 +72,27 @@ def sweep(
     *,
     clock: Callable[[], datetime],
     go_on: Callable[[], bool],
+    absences: Absences | None = None,
 ) -> int:
     """List everything once, or until `go_on` says no; return how many videos are new.
+
+    With `absences`, work on sources that were deleted or hidden ends here.
 
     What another process began is taken up where it stopped, and then followed by a sweep from the start: names
     that were listed before it stopped may have new versions.
     """
     new = 0
     is_from_start = _cursor(readings, watched) is None
+    awaited = _awaited(readings, watched) if absences is not None else {}
     while go_on():
         seen = page(db, readings, watched, now=clock())
         new += seen.new
+        if is_from_start:
+            for file_id in seen.file_ids & awaited.keys():
+                del awaited[file_id]
         if seen.is_last and is_from_start:
+            if absences is not None:
+                _end_what_is_gone(db, watched, absences, awaited, clock, go_on)
             break
         is_from_start |= seen.is_last
     return new
@@ -97,7 +135,39 @@ def page(db: Engine, readings: Engine, watched: Watched, *, now: datetime) -> Pa
             entries=recorded.quarantined,
             hint="`watcher doctor` shows them: B2 listed them in a form that cannot be read",
         )
-    return PageSeen(recorded.new, len(listed.entries), listed.cursor is None)
+    file_ids = {entry.file_id for entry in listed.entries}
+    file_ids |= {entry.file_id for entry in listed.unread if entry.file_id is not None}
+    return PageSeen(recorded.new, len(listed.entries), listed.cursor is None, frozenset(file_ids))
+
+
+def _awaited(readings: Engine, watched: Watched) -> dict[str, tuple[int, str]]:
+    """Return by file id the id and the name of the videos whose sources a sweep should list."""
+    rows = stats.unfinished_sources(
+        readings, bucket_id=watched.bucket.id, prefix=watched.prefix, limit=TRACKED
+    )
+    return {row.file_id: (row.id, row.name) for row in rows}
+
+
+def _end_what_is_gone(
+    db: Engine,
+    watched: Watched,
+    absences: Absences,
+    absent: Mapping[str, tuple[int, str]],
+    clock: Callable[[], datetime],
+    go_on: Callable[[], bool],
+) -> None:
+    by_id = {video_id: (file_id, name) for file_id, (video_id, name) in absent.items()}
+    for video_id in absences.note(by_id)[:ASKED_AT_ONCE]:
+        if not go_on():
+            return
+        file_id, name = by_id[video_id]
+        fate = watched.bucket.fate(name, file_id)
+        absences.forget(video_id)
+        if fate == "there":
+            continue
+        reason = SOURCE_DELETED if fate == "deleted" else SOURCE_HIDDEN
+        if ledger.cancel_absent(db, video_id, reason=reason, now=clock()):
+            _log.info("cancelled", video=video_id, name=name, reason=reason)
 
 
 def _cursor(readings: Engine, watched: Watched) -> str | None:

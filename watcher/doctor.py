@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from watcher import bucket, config, database, ffmpeg, scratch, stats, workshop
+from watcher import bucket, config, database, discovery, ffmpeg, invariants, scratch, stats, workshop
 from watcher.errors import Misconfigured, Outage
 
 # Without these the rest works.
@@ -13,6 +13,13 @@ USEFUL = {
 }
 # Below this the encode of one film may fill the disk.
 ENOUGH_BYTES = 5 * 10**9
+# Completed videos that a deep look fetches and plays: each is a download of all its outputs.
+FILMS = 3
+# What Landlock closes since which of its versions, beyond files; and what is open without it.
+LANDLOCK_SINCE = {3: "truncating files", 4: "TCP to any address", 6: "signals to the user's other processes"}
+UNCONFINED = "a hole in ffmpeg would let an upload read and change what this user can, and use the network"
+# Of each kind of violation, so many are shown one by one.
+SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +32,9 @@ class Finding:
     hint: str = ""
 
 
-def examine(settings: config.Settings) -> Iterator[Finding]:
-    """Yield findings one by one, as each check ends."""
-    for check in (_b2, _ffmpeg, _scratch, _database, _quarantine):
+def examine(settings: config.Settings, *, is_deep: bool = False) -> Iterator[Finding]:
+    """Yield findings one by one, as each check ends; a deep look holds table, bucket and machine against each other."""
+    for check in (_b2, _ffmpeg, _scratch, _database, _quarantine, *((_invariants,) if is_deep else ())):
         try:
             yield from check(settings)
         except Misconfigured as error:
@@ -77,6 +84,33 @@ def _ffmpeg(settings: config.Settings) -> Iterator[Finding]:
     binary = ffmpeg.locate(settings.ffmpeg)
     origin = "FFMPEG" if settings.ffmpeg is not None else "imageio-ffmpeg"
     yield Finding("ffmpeg", "ok", f"{ffmpeg.version(binary)} from {origin}")
+    if settings.confine == "no":
+        yield Finding(
+            "confined", "warning", f"no: {UNCONFINED}", "Remove CONFINE=no if this ffmpeg can do without."
+        )
+        return
+    try:
+        ffmpeg.version(binary, is_confined=True)
+    except Misconfigured as error:
+        hint = "Take the ffmpeg that comes with Watcher (remove FFMPEG), or set CONFINE=no."
+        yield Finding("confined", "problem", f"this ffmpeg does not start confined: {error}", hint)
+        return
+    yield _confinement(ffmpeg.kernel())
+
+
+def _confinement(kernel: ffmpeg.Kernel) -> Finding:
+    """Say how far a hole in ffmpeg, used by a hostile upload, would lead."""
+    if kernel.landlock == 0:
+        hint = "Use Linux 6.12 or newer with Landlock, or run Watcher as a user that can reach nothing else."
+        return Finding("confined", "warning", f"no: {UNCONFINED}", hint)
+    is_open = [what for since, what in LANDLOCK_SINCE.items() if kernel.landlock < since]
+    if not kernel.sockets:
+        is_open.append("sockets other than TCP")
+    done = f"ffmpeg and the prober see their own files and one port only (Landlock ABI {kernel.landlock})"
+    if not is_open:
+        return Finding("confined", "ok", done)
+    hint = "A newer kernel (Linux 6.12) on x86-64 or ARM64 closes these too."
+    return Finding("confined", "warning", f"in part: {done}; still open: {', '.join(is_open)}", hint)
 
 
 def _scratch(settings: config.Settings) -> Iterator[Finding]:
@@ -143,7 +177,43 @@ def _quarantine(settings: config.Settings) -> Iterator[Finding]:
         )
 
 
-def _subject(check: Callable[[config.Settings], Iterator[Finding]]) -> str:
-    return {"_b2": "b2", "_ffmpeg": "ffmpeg", "_scratch": "scratch", "_database": "database"}.get(
-        check.__name__, "table"
+def _invariants(settings: config.Settings) -> Iterator[Finding]:
+    if not settings.database_file.is_file():
+        return
+    account = bucket.connect(
+        key_id=settings.key_id, key=settings.key.get_secret_value(), realm=settings.realm
     )
+    readings = database.open_for_reading(settings.database_url.get_secret_value())
+    try:
+        if not database.is_current(readings):
+            return
+        site = invariants.Site(
+            readings=readings,
+            watched=discovery.Watched(
+                account, account.bucket(settings.bucket), settings.watch_prefix, settings.own_prefix
+            ),
+            target=account.bucket(settings.output_bucket),
+            output_prefix=settings.output_prefix,
+            scratch=settings.scratch,
+            binary=ffmpeg.locate(settings.ffmpeg),
+            max_attempts=settings.max_attempts,
+        )
+        found = invariants.check(site, is_settled=False, films=FILMS)
+        if found:  # a daemon may have been at work in between: only what stays so counts
+            again = invariants.check(site, is_settled=False, films=FILMS)
+            found = [broken for broken in again if broken in found]
+    finally:
+        readings.dispose()
+    for name, (meaning, hint) in invariants.INVARIANTS.items():
+        broken = [one for one in found if one.invariant == name]
+        for one in broken[:SHOWN]:
+            where = f"video {one.video_id}: " if one.video_id is not None else ""
+            yield Finding(name, "problem", where + one.what, hint)
+        if len(broken) > SHOWN:
+            yield Finding(name, "problem", f"and {len(broken) - SHOWN} more", hint)
+        if not broken:
+            yield Finding(name, "ok", meaning)
+
+
+def _subject(check: Callable[[config.Settings], Iterator[Finding]]) -> str:
+    return {"_quarantine": "table"}.get(check.__name__, check.__name__.removeprefix("_"))

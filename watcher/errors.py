@@ -41,9 +41,19 @@ CODES: dict[str, Code] = {
         "Export or upload the file again.",
     ),
     "source_too_large": Code(
-        "the source is beyond a limit on picture size, streams or memory",
+        "the source is beyond a limit on picture size, streams, memory or output",
         True,
-        "Upload a smaller version.",
+        "Upload a smaller version, or raise the limit that the error names (MAX_...) and `watcher requeue ID`.",
+    ),
+    "source_too_long": Code(
+        "the source plays longer than MAX_DURATION_SECONDS",
+        True,
+        "Upload it in pieces, or raise MAX_DURATION_SECONDS and `watcher requeue ID`.",
+    ),
+    "source_too_costly": Code(
+        "a step took more processor time or longer than a source of this length may",
+        True,
+        "Convert the file to MP4 first, or raise MAX_CPU_PER_SECOND or MAX_STEP_SECONDS and `watcher requeue ID`.",
     ),
     # Our own work: may succeed at the next attempt.
     "encode_failed": Code(

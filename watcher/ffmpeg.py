@@ -6,12 +6,14 @@ without the environment, and is killed when the beat says so or when this proces
 
 import contextlib
 import json
+import math
 import os
 import re
 import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,18 +24,22 @@ from typing import Any, Literal
 
 import imageio_ffmpeg
 
-from watcher import transcript
+from watcher import room, transcript
 from watcher.beat import Beat
 from watcher.errors import Failure, Misconfigured, Outage
+from watcher.room import Room
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-PROBER = Path(__file__).with_name("probe.py")
+PROBER = Path(__file__).with_name("probe")
 
 CHECK_SECONDS = 0.5  # how late a stop may take effect; also how often ffmpeg reports progress
 LINE_BYTES = 2000  # a longer line of output is hostile text, not a message
 ANSWER_BYTES = 4 * 1024 * 1024  # of the prober: some hundred bytes a stream, and streams are limited
 
-_NO_MEMORY = re.compile(r"Cannot allocate memory|exceeds specified max pixel count|larger than max_pixels")
+_TOO_LARGE = re.compile(
+    r"Cannot allocate memory|exceeds specified max pixel count|larger than max_pixels|larger than max_streams"
+    r"|File too large"
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,29 @@ class Limits:
 
     # Address space, not what is used: 720p needs 0.5 GB, an 8K source about 2 GB.
     memory_bytes: int | None = 4 * 1024**3
-    cpu: timedelta | None = None  # the beat's stall watch bounds time; a long film is no offence
-    file_bytes: int | None = None
+    cpu: timedelta | None = None
+    clock: timedelta | None = None
+    file_bytes: int | None = None  # of each file that it writes
+    media: timedelta | None = None  # how long what it makes may play
+    pixels: int = 40_000_000  # a little above 8K UHD (7680x4320); 16384x8192 took 1.3 GB in one picture
+    streams: int = 64  # a disc with many languages has about 40; a file with thousands is an attack on memory
+    is_confined: bool = True  # where the kernel can
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the kernel can keep a child from."""
+
+    landlock: int  # the version; 0 is none, 1 knows files, 4 also TCP, 6 also signals
+    sockets: bool  # whether other sockets than TCP can be refused
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that works in a scratch folder."""
+
+    id: int
+    folder: Path
 
 
 def locate(user_path: Path | None) -> Path:
@@ -58,23 +85,42 @@ def locate(user_path: Path | None) -> Path:
     return path.absolute()
 
 
-def version(binary: Path) -> str:
+def version(binary: Path, *, is_confined: bool = False) -> str:
     """Return what the ffmpeg at `binary` calls itself, such as "9.0.2-static"."""
+    said: list[str] = []
+    argv = [str(binary), "-version"]
+    limits = Limits(clock=timedelta(seconds=30), is_confined=is_confined)
     try:
-        done = subprocess.run(
-            [binary, "-version"],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=30,
-            check=True,
-            env={"LC_ALL": "C"},  # the operator's program, too, has no need of our key
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        with tempfile.TemporaryDirectory() as folder:
+            code = _execute(
+                argv,
+                folder=Path(folder),
+                beat=Beat(),
+                limits=limits,
+                room=room.of_ffmpeg(binary, ()),
+                out=said.append,
+                err=said.append,
+            )
+    except (OSError, Failure) as error:
         raise Misconfigured([f"FFMPEG: {binary} -version fails: {error}"]) from error
-    words = done.stdout.decode(errors="replace").split()
+    words = said[0].split() if said else []
+    if code != 0:
+        raise Misconfigured(
+            [f"FFMPEG: {binary} -version {_ended(code)}: {transcript.clean(transcript.last(said))}"]
+        )
     if words[:2] != ["ffmpeg", "version"]:
         raise Misconfigured([f"FFMPEG: {binary} is not an ffmpeg"])
     return words[2]
+
+
+def kernel() -> Kernel:
+    """Return what this machine's kernel can keep a child from."""
+    argv = [sys.executable, "-I", "-S", str(LAUNCHER), "--kernel"]
+    try:
+        done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Misconfigured([f"{sys.executable} {LAUNCHER} fails: {error}"]) from error
+    return Kernel(**json.loads(done.stdout))
 
 
 def run(
@@ -91,8 +137,8 @@ def run(
 
     With the `duration` of the output the beat learns how far it is. `on_progress` is called in this thread
     about every `CHECK_SECONDS`; what it raises ends ffmpeg and is raised here. Raises Failure("encode_failed" |
-    "source_too_large"), Outage("disk_full"), and whatever the beat raises, after ffmpeg was killed; output
-    files are then incomplete.
+    "source_too_large" | "source_too_long" | "source_too_costly"), Outage("disk_full"), and whatever the beat
+    raises, after ffmpeg was killed; output files are then incomplete.
     """
     listener = transcript.Listener(beat, duration, on_progress)
     # Info and progress lines would be mixed on a terminal; the totals per stream are only said at "verbose".
@@ -107,10 +153,30 @@ def run(
         "-max_error_rate",
         "1",
     ]
-    argv = [str(binary), *fixed, "-progress", "pipe:1", "-stats_period", str(CHECK_SECONDS), *arguments]
+    argv = [str(binary), *fixed, "-progress", "pipe:1", "-stats_period", str(CHECK_SECONDS)]
+    for argument in arguments:
+        if argument == "-i":  # every input is bounded
+            argv += ["-max_streams", str(limits.streams), "-max_pixels", str(limits.pixels)]
+        argv.append(argument)
+
+    # With -copyts the output's times are those of a source, which may begin anywhere; a chunk has its end.
+    longest = None if "-copyts" in arguments else limits.media
+
+    def progress(line: str) -> None:
+        listener.progress(line)
+        if longest is not None and listener.made > longest:
+            raise Failure("source_too_long", f"it goes on after {longest.total_seconds():.0f} s")
+
     started = time.monotonic()
-    out, err = listener.progress, listener.message
-    code = _execute(argv, folder=folder, beat=beat, limits=limits, out=out, err=err)
+    code = _execute(
+        argv,
+        folder=folder,
+        beat=beat,
+        limits=limits,
+        room=room.of_ffmpeg(binary, arguments),
+        out=progress,
+        err=listener.message,
+    )
     if code != 0:
         raise _translate(code, argv, listener)
     if listener.has_no_space:  # some muxers fail to write and still end with 0
@@ -128,13 +194,11 @@ def probe(
     scan: Literal["none", "packets", "start", "keyframes"],
     formats: Sequence[str],
     protocols: Sequence[str],
-    max_streams: int,
-    max_pixels: int,
 ) -> list[dict[str, Any]]:
     """Look into each container with the prober, whose module says what comes back.
 
     With `container` None it is recognised. Raises Failure: "unreadable" when nothing allowed opens it,
-    "source_too_large", or "encode_failed" when the bytes could not be fetched.
+    "source_too_large", "source_too_costly", or "encode_failed" when the bytes could not be fetched.
     """
     request: dict[str, Any] = {
         "targets": [str(target) for target in targets],
@@ -142,7 +206,7 @@ def probe(
         "scan": scan,
         "formats": list(formats),
     }
-    request |= {"protocols": list(protocols), "max_streams": max_streams, "max_pixels": max_pixels}
+    request |= {"protocols": list(protocols), "max_streams": limits.streams, "max_pixels": limits.pixels}
     answer: list[str] = [""]
 
     def listen(line: str) -> None:
@@ -152,19 +216,41 @@ def probe(
     said: deque[str] = deque(maxlen=transcript.TAIL_LINES)
     argv = [sys.executable, "-I", str(PROBER), json.dumps(request)]
     code = _execute(
-        argv, folder=folder, beat=beat, limits=limits, out=listen, err=said.append, line_bytes=ANSWER_BYTES
+        argv,
+        folder=folder,
+        beat=beat,
+        limits=limits,
+        room=room.of_prober(PROBER, targets),
+        out=listen,
+        err=said.append,
+        line_bytes=ANSWER_BYTES,
     )
-    if code == -signal.SIGKILL or code == -signal.SIGXCPU:
+    if code == -signal.SIGXCPU:
+        raise Failure("source_too_costly", f"reading its structure was stopped: {_ended(code)}")
+    if code == -signal.SIGKILL:
         raise Failure("source_too_large", f"reading its structure was stopped: {_ended(code)}")
     try:
         told: dict[str, Any] = json.loads(answer[0])
     except ValueError as error:
-        detail = f"reading its structure failed: {_ended(code)}: {transcript.last(said)}"
+        detail = f"reading its structure failed: {_ended(code)}: {transcript.clean(transcript.last(said))}"
         raise Failure("unreadable", detail) from error
     if "error" in told:
         code_of = {"open": "unreadable", "read": "encode_failed", "too_large": "source_too_large"}
         raise Failure(code_of[told["kind"]], transcript.clean(told["error"]))
     return [{**found, "log": told["log"]} for found in told["found"]]
+
+
+def children_in(root: Path) -> list[Child]:
+    """Return the processes that work in a folder below `root`, whoever started them; none where there is no /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            folder = (entry / "cwd").readlink()
+        except OSError:
+            continue  # it ended, or is another user's
+        if folder.is_relative_to(root.resolve()):
+            found.append(Child(int(entry.name), folder))
+    return found
 
 
 def _execute(
@@ -173,14 +259,18 @@ def _execute(
     folder: Path,
     beat: Beat,
     limits: Limits,
-    out: Callable[[str], None],
+    room: Room,
+    out: Callable[[str], Any],
     err: Callable[[str], Any],
     line_bytes: int = LINE_BYTES,
 ) -> int:
     """Run a program behind the launcher; return its exit code, negative for the signal that ended it."""
     beat.check()
-    bounds = {"parent": os.getpid(), "memory_bytes": limits.memory_bytes, "file_bytes": limits.file_bytes}
-    bounds["cpu_seconds"] = int(limits.cpu.total_seconds()) if limits.cpu else None
+    bounds: dict[str, Any] = {"parent": os.getpid(), "memory_bytes": limits.memory_bytes}
+    bounds |= {"file_bytes": limits.file_bytes}
+    bounds["cpu_seconds"] = math.ceil(limits.cpu.total_seconds()) if limits.cpu else None
+    if limits.is_confined:
+        bounds["room"] = {"readable": room.readable, "writable": str(folder), "port": room.port}
     launch = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(bounds), "--", *argv]
     # The launcher's death signal is sent when the thread that starts it here ends; that thread waits below.
     process = subprocess.Popen(
@@ -192,6 +282,13 @@ def _execute(
         env={"LC_ALL": "C"},
         start_new_session=True,
     )
+    deadline = time.monotonic() + limits.clock.total_seconds() if limits.clock else math.inf
+
+    def check() -> None:
+        beat.check()
+        if time.monotonic() > deadline and limits.clock:
+            raise Failure("source_too_costly", f"it was stopped after {limits.clock.total_seconds():.0f} s")
+
     try:
         with contextlib.ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
@@ -205,12 +302,12 @@ def _execute(
                     key.data.feed(data)
                     if not data:
                         selector.unregister(key.fileobj)
-                beat.check()
+                check()
         while True:
             try:
                 return process.wait(CHECK_SECONDS)
             except subprocess.TimeoutExpired:
-                beat.check()
+                check()
     finally:
         if process.returncode is None:
             # It has not been waited for, so its number cannot belong to another group yet.
@@ -248,7 +345,9 @@ def _translate(code: int, argv: list[str], listener: transcript.Listener) -> Fai
         return Outage("disk_full", "ffmpeg could not write: no space left on the device")
     command = transcript.clean(" ".join(["ffmpeg", *argv[1:]]))
     detail = f"ffmpeg {_ended(code)}: {listener.text()}\ncommand: {command}"
-    if _NO_MEMORY.search(said):
+    if code == -signal.SIGXCPU:
+        return Failure("source_too_costly", detail)
+    if _TOO_LARGE.search(said):
         return Failure("source_too_large", detail)
     return Failure("encode_failed", detail)
 

@@ -25,7 +25,10 @@ IMAGE_BRANDS = frozenset(("heic", "heix", "heim", "heis", "mif1", "msf1", "avif"
 # which is right for a whole file and says nothing about a cut one.
 TRUSTED_FORMATS = frozenset("asf avi flv gxf matroska mov mxf nut ogg rm wtv".split())
 GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
+TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
+# VP8 and VP9 keep transparency beside the picture, where only the codec's own library looks.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
 
@@ -42,7 +45,8 @@ def inspect(
     """Return what `source` holds; `name` and `content_type` are only used to say what is wrong.
 
     Raises Skip("not_a_video" | "audio_only" | "image"), Failure("unreadable" | "no_picture" |
-    "source_truncated" | "source_too_large"), or Failure("encode_failed") when bytes could not be fetched.
+    "source_truncated" | "source_too_large" | "source_too_long" | "source_too_costly"), or
+    Failure("encode_failed") when bytes could not be fetched.
     """
     claim = _claim(name, content_type)
     if size_bytes == 0:
@@ -57,8 +61,6 @@ def inspect(
             scan="none",
             formats=(*command.VIDEO_FORMATS, *command.AUDIO_FORMATS),
             protocols=command.protocols(source),
-            max_streams=command.MAX_STREAMS,
-            max_pixels=command.MAX_PIXELS,
         )
     except Failure as failure:
         if failure.code != "unreadable":
@@ -79,6 +81,8 @@ def inspect(
     picture = found["video"]["picture"]
     track = streams[found["video"]["index"]]
     if picture is None:
+        if any(TOO_MANY_PIXELS in line for line in found["log"]):
+            raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
         if claim != "video":  # bytes that look like one of the formats without a header
             raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
         raise Failure("no_picture", f"no frame of the {track['codec']} track can be decoded")
@@ -86,6 +90,7 @@ def inspect(
         raise Skip("image", "a GIF of a single picture")
     sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
     _check_size(track, sound, size_bytes)
+    _check_length(container, found, track, limits)
     return Media(
         container=container,
         size_bytes=size_bytes,
@@ -121,6 +126,20 @@ def _check_size(track: dict[str, Any], sound: dict[str, Any] | None, size_bytes:
         raise Failure("source_truncated", f"it has {size_bytes} bytes; its index reaches to {needed}")
 
 
+def _check_length(
+    container: str, found: dict[str, Any], track: dict[str, Any], limits: ffmpeg.Limits
+) -> None:
+    """Where a container knows how long it plays; elsewhere `ffmpeg.run` stops when it comes to be too much."""
+    if limits.media is None or not _is_trusted(container, found):
+        return
+    declared = _duration(track) or found["duration_seconds"]
+    if declared > limits.media.total_seconds():
+        raise Failure(
+            "source_too_long",
+            f"it plays {declared:.0f} s; MAX_DURATION_SECONDS is {limits.media.total_seconds():.0f}",
+        )
+
+
 def _is_trusted(container: str, found: dict[str, Any]) -> bool:
     if container not in TRUSTED_FORMATS or not found["duration_seconds"]:
         return False
@@ -128,7 +147,9 @@ def _is_trusted(container: str, found: dict[str, Any]) -> bool:
 
 
 def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, Any] | None) -> VideoTrack:
-    aspect = _fraction(track["sample_aspect"])
+    aspect = _fraction(track["sample_aspect"]) or Fraction(1)
+    is_odd = not Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT
+    decoder = ALPHA_DECODERS.get(track["codec"]) if track["alpha_mode"] == "1" else None
     rate = _fraction(track["frame_rate"])
     return VideoTrack(
         index=track["index"],
@@ -138,7 +159,7 @@ def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, 
         pixel_format=picture["pixel_format"],
         width=picture["width"],
         height=picture["height"],
-        sample_aspect=aspect if aspect and Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT else Fraction(1),
+        sample_aspect=Fraction(1) if is_odd else aspect,
         rotation=round(picture["rotation"] / 90) * 90 % 360,
         frame_rate=rate if rate and rate > 0 else None,
         frames=track["indexed"]["count"] if track["indexed"] else None,
@@ -153,6 +174,11 @@ def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, 
         color_space=picture["color_space"],
         color_transfer=picture["color_transfer"],
         color_primaries=picture["color_primaries"],
+        mirrored=picture["is_mirrored"],
+        has_alpha=picture["has_alpha"] or decoder is not None,
+        has_odd_aspect=is_odd,
+        bottom_first=picture["is_bottom_first"],
+        decoder=decoder,
     )
 
 

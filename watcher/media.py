@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")  # PQ and HLG
+WIDE_PRIMARIES = ("bt2020", "film", "smpte428", "smpte431", "smpte432")  # of cinemas, televisions and phones
+RARE_MATRICES = ("ycgco", "ictcp", "bt2020c")  # what ffmpeg's scaler and many players take for another one
+
 
 class Keyframe(NamedTuple):
     """A picture that decodes with nothing before it, where a chunk may begin; time as in its track."""
@@ -41,6 +45,22 @@ class VideoTrack:
     color_space: str | None = None
     color_transfer: str | None = None
     color_primaries: str | None = None
+    mirrored: bool = False  # for display, before it is turned
+    has_alpha: bool = False  # parts of it are transparent
+    # What the container says of the shape of a pixel cannot be meant; `sample_aspect` is 1 then.
+    has_odd_aspect: bool = False
+    bottom_first: bool = False  # interlaced without a word: the lower field was taken first
+    decoder: str | None = None  # ffmpeg's name of a decoder that sees more than the usual one
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether its brightest parts are brighter than an ordinary screen's white."""
+        return self.color_transfer in HDR_TRANSFERS
+
+    @property
+    def has_other_colours(self) -> bool:
+        """Whether an ordinary screen shows other colours than it means."""
+        return self.is_hdr or self.color_primaries in WIDE_PRIMARIES or self.color_space in RARE_MATRICES
 
 
 @dataclass(frozen=True)

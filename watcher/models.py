@@ -79,6 +79,9 @@ STEP_UNFINISHED = (StepStatus.BLOCKED, StepStatus.PENDING, StepStatus.RUNNING)
 
 # The reason of a video whose name shows a newer version.
 SUPERSEDED = "superseded"
+# The reasons of a video whose source is not in the bucket any more, or is there but hidden.
+SOURCE_DELETED = "source_deleted"
+SOURCE_HIDDEN = "source_hidden"
 
 # What of a video's story the operator wants to see of all videos at once.
 TROUBLE = ("failed", "handed_back", "rescued", "retried")

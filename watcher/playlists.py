@@ -21,7 +21,8 @@ FIRST_BIT_RATE = 2_200_000
 # Parts end where their last sample does, give or take two frames; a missing chunk or part is longer.
 JOIN_SECONDS = 0.5
 
-# Without it players take a growing playlist for a live one, and begin near its end.
+# Without it players take a growing playlist for a live one, and begin near its end. In media playlists only:
+# in a master libavformat (mpv, VLC, Kodi) takes it for the sign of a media playlist, and refuses the rest.
 _FROM_THE_START = "#EXT-X-START:TIME-OFFSET=0"
 
 
@@ -141,7 +142,7 @@ def master(videos: Sequence[VideoRendition], audio: AudioRendition | None, *, ta
     """
     if not videos:
         raise ValueError("a master playlist without a rung")
-    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS", _FROM_THE_START]
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     audio_peak, audio_mean = (0, 0) if audio is None else _bit_rates(audio, target_duration)
     if audio is not None:
         lines.append(

@@ -110,6 +110,25 @@ class Scratch:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def workers(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of the daemons that live, and of those that died; changes nothing."""
+    living: list[Path] = []
+    dead: list[Path] = []
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if path.is_symlink() or not _OURS.fullmatch(path.name):
+            continue
+        try:
+            with (path / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            living.append(path)
+        except OSError:
+            (living if path.name.startswith(".") else dead).append(path)  # with a dot: it is just being made
+        else:
+            dead.append(path)
+    return living, dead
+
+
 def free_bytes(folder: Path) -> int:
     """Return the bytes left on the disk that holds `folder`, or the nearest parent that exists."""
     while not folder.exists() and folder != folder.parent:

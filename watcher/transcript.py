@@ -15,7 +15,9 @@ HEAD_LINES, TAIL_LINES = 20, 40  # kept of what ffmpeg says: how it began, and h
 SHOWN_LINES = 6  # in an error message
 
 _URL_PATH = re.compile(r"(https?://[^/\s'\"]+)/[^\s'\"]*")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 _CONTEXT_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 # As in "[dec:h264] [error] text"; the part of ffmpeg that speaks comes first.
 _LEVEL = re.compile(r"(?:\[[^\]]*\] )*?\[(?P<level>verbose|info|warning|error|fatal|panic)\] (?P<text>.*)")
@@ -94,6 +96,11 @@ class Listener:
         self._other: deque[str] = deque(
             maxlen=TAIL_LINES
         )  # a loader's or an interpreter's, when all else fails
+
+    @property
+    def made(self) -> timedelta:
+        """How much was made so far, in the time that it plays."""
+        return timedelta(microseconds=max(0, self._furthest))
 
     def progress(self, line: str) -> None:
         """Take a line of `-progress`."""

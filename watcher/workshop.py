@@ -37,7 +37,8 @@ class Workshop:
     scratch: Scratch
     profile: plan.Profile
     binary: Path  # ffmpeg
-    limits: ffmpeg.Limits
+    limits: ffmpeg.Limits  # of any child; `steps` narrows them to the work there is
+    cpu_per_second: float  # seconds of processor time that a second of video may take
     lease: timedelta
     stall: timedelta
     max_attempts: int
@@ -58,6 +59,19 @@ class Workshop:
         self.scratch.remove_video(video_id)
 
 
+def limits(settings: config.Settings) -> ffmpeg.Limits:
+    """Return what any child process may use."""
+    return ffmpeg.Limits(
+        memory_bytes=settings.max_memory_mb * 1024**2,
+        clock=settings.max_step,
+        file_bytes=settings.max_output_mb * 10**6,
+        media=settings.max_duration,
+        pixels=settings.max_pixels,
+        streams=settings.max_streams,
+        is_confined=settings.confine == "auto",
+    )
+
+
 @contextlib.contextmanager
 def opened(settings: config.Settings) -> Iterator[Workshop]:
     """Connect to B2, upgrade and open the database, take a scratch folder, start the source server.
@@ -66,6 +80,7 @@ def opened(settings: config.Settings) -> Iterator[Workshop]:
     """
     url = settings.database_url.get_secret_value()
     binary = ffmpeg.locate(settings.ffmpeg)
+    ffmpeg.version(binary, is_confined=settings.confine == "auto")  # or every video would fail
     with contextlib.ExitStack() as stack:
         db = database.open_for_writing(url)
         stack.callback(db.dispose)
@@ -94,7 +109,8 @@ def opened(settings: config.Settings) -> Iterator[Workshop]:
             scratch=scratch,
             profile=plan.Profile(ladder=settings.ladder, quality=settings.quality),
             binary=binary,
-            limits=ffmpeg.Limits(),
+            limits=limits(settings),
+            cpu_per_second=settings.max_cpu_per_second,
             lease=settings.lease,
             stall=settings.stall_timeout,
             max_attempts=settings.max_attempts,

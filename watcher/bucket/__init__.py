@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from b2sdk import v3
 from b2sdk.v3 import exception
@@ -124,6 +124,18 @@ class Bucket:
                 return
             before, cursor = cursor, (page.cursor, answer.get("nextFileId"))
             _check_advance(before, cursor, doing)
+
+    def fate(self, name: str, file_id: str) -> Literal["there", "hidden", "deleted"]:
+        """Tell what became of a version that a listing leaves out: it is there all the same, hidden, or deleted."""
+        doing = f"list the versions of {name} in bucket {self.name}"
+        answer = trouble.patiently(
+            doing,
+            lambda: self._session.list_file_versions(self.id, name, None, VERSIONS_PER_CALL, name),
+        )
+        versions = listing.parse_versions(answer, name=name, doing=doing)
+        if not any(version == ("upload", file_id) for version in versions):
+            return "deleted"
+        return "hidden" if versions[0][0] == "hide" else "there"
 
     def list_unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """Yield the large files under `prefix` that were started and neither finished nor cancelled."""

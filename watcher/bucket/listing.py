@@ -86,6 +86,15 @@ def parse_unfinished(answer: Any, *, doing: str) -> Iterator[Unfinished]:
             continue
 
 
+def parse_versions(answer: Any, *, name: str, doing: str) -> list[tuple[str, str]]:
+    """Return (action, file id) of the versions of exactly this name, the newest first, without unfinished ones."""
+    return [
+        (str(row["action"]), str(row["fileId"]))
+        for row in _rows(answer, doing)
+        if isinstance(row, dict) and row.get("fileName") == name and row.get("action") in ("upload", "hide")
+    ]
+
+
 def stated_sha1(content_sha1: object, info: Mapping[str, str]) -> str | None:
     """Return the SHA-1 of a whole file: B2's own, or for a large file what its uploader stated."""
     for stated in (content_sha1, info.get("large_file_sha1")):

@@ -8,8 +8,6 @@ from watcher.command.film import PACKAGE, package
 from watcher.command.fragmented import FRAGMENTED
 from watcher.command.inputs import (
     AUDIO_FORMATS,
-    MAX_PIXELS,
-    MAX_STREAMS,
     OWN_FORMAT,
     VIDEO_FORMATS,
     protocols,
@@ -26,8 +24,6 @@ __all__ = [
     "AUDIO_FORMATS",
     "FRAGMENTED",
     "KEYFRAME_SECONDS",
-    "MAX_PIXELS",
-    "MAX_STREAMS",
     "OWN_FORMAT",
     "PACKAGE",
     "POSTER",

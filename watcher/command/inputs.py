@@ -1,4 +1,4 @@
-"""How any file is opened: demuxers and protocols by name, and limits. Pure."""
+"""How any file is opened: demuxers and protocols by name. Pure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,6 @@ VIDEO_FORMATS = (
 AUDIO_FORMATS = ("mp3", "wav", "w64", "flac", "aac", "aiff", "caf", "amr", "ac3", "eac3", "dts", "ape", "wv")
 # Ours: what an earlier step made, read from this machine's disk.
 OWN_FORMAT = "mov"
-MAX_STREAMS = 64  # a disc with many languages has about 40; a file with thousands is an attack on memory
-MAX_PIXELS = 40_000_000  # a little above 8K UHD (7680x4320); 16384x8192 took 1.3 GB in one picture
 # These demuxers let ffmpeg take the first time of the tracks *in use* as zero, so sound and picture encoded
 # apart would each begin at their own; the other track is then read along and thrown away.
 FLOATING_START_FORMATS = ("mpeg", "mpegts", "dv", "gxf", "wtv", "nsv")
@@ -31,7 +29,8 @@ def protocols(target: str | Path) -> tuple[str, ...]:
 
 def source(source: str | Path, media: Media) -> list[str]:
     """Return how the source is opened, with the demuxer that `inspect` found."""
-    return _input(source, container=media.container, formats=VIDEO_FORMATS)
+    decoder = ["-c:v", media.video.decoder] if media.video is not None and media.video.decoder else []
+    return decoder + _input(source, container=media.container, formats=VIDEO_FORMATS)
 
 
 def own(part: Path) -> list[str]:
@@ -55,7 +54,9 @@ def picture(media: Media) -> VideoTrack:
 
 def _input(target: str | Path, *, container: str, formats: Sequence[str]) -> list[str]:
     arguments = ["-protocol_whitelist", ",".join(protocols(target)), "-format_whitelist", ",".join(formats)]
-    arguments += ["-f", container, "-max_streams", str(MAX_STREAMS), "-max_pixels", str(MAX_PIXELS)]
+    arguments += ["-f", container]
+    if container == OWN_FORMAT:  # these files can name others, by a path or an address
+        arguments += ["-enable_drefs", "0", "-use_absolute_path", "0"]
     # Not -multiple_requests: with connections kept open ffmpeg 9.0.2 waits for ever at the end of a cut AVI.
     # A prefix keeps a path that begins with a dash, or holds a colon, from being read as something else.
     return [*arguments, "-i", f"file:{target}" if isinstance(target, Path) else target]

@@ -5,13 +5,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from watcher import plan as plans
-from watcher.command import fragmented, inputs
+from watcher.command import colour, fragmented, inputs
 from watcher.media import Media
 from watcher.plan import Chunk, Plan, Rung, VideoPlan
 
 VIDEO = "video.mp4"
-# How the names of pixel formats begin that hold brightness and colour apart; the others are RGB.
-LUMA_FORMATS = ("yuv", "yuy", "nv", "gray", "p0", "uyvy")
 # Players switch and seek at keyframes: 2 s is HLS practice, and more of them cost quality.
 KEYFRAME_SECONDS = 2
 # A viewer waits for the first chunk: these settings take a third of its time, for some more bits. The stream's
@@ -19,8 +17,6 @@ KEYFRAME_SECONDS = 2
 # subme 6, x264 would leave out the offset of -2 that it gives chroma for it.
 HASTE = "subme=1:me=dia:trellis=0:rc-lookahead=8:chroma-qp-offset=-2"
 PATIENT_PRESETS = ("fast", "medium")
-# Untagged pictures are BT.709 from this short side on, and BT.601 below: what players assume.
-HD_SHORT_SIDE = 720
 # A chunk's borders lie this much before its keyframes: no frame is as near to another one, and no rounding of
 # times then decides to which chunk a frame belongs.
 BORDER_SECONDS = 0.0005
@@ -111,24 +107,26 @@ def _seek(plan: VideoPlan, chunk: Chunk) -> list[str]:
 def _graph(media: Media, plan: VideoPlan, chunk: Chunk, rungs: Sequence[Rung]) -> str:
     """One decode for all: each rung is made from the next larger one."""
     track = inputs.picture(media)
-    filters = ["bwdif=mode=send_frame:deint=all"] if plan.deinterlace else []
+    filters = []
+    if plan.deinterlace:
+        filters.append(f"bwdif=mode=send_frame:deint=all:parity={'bff' if track.bottom_first else 'auto'}")
     if plan.frame_rate is not None:
-        filters.append(f"fps={_ratio(plan.frame_rate)}")
+        filters.append(_paced(plan.frame_rate))
     if not chunk.is_whole:
         filters += _trim(media, chunk)
-    is_rgb = not (track.pixel_format or "yuv").startswith(LUMA_FORMATS)
-    matrix = ":out_color_matrix=bt709" if is_rgb else ""
     # ffmpeg has already turned the picture as the source asks; these are the sizes after that.
-    filters.append(f"scale={rungs[0].width}:{rungs[0].height}:flags=bicubic:out_range=tv{matrix}")
-    is_hd = min(track.width, track.height) >= HD_SHORT_SIDE
-    if is_rgb or (track.color_space is None and is_hd):
-        # Said aloud, or a player takes the scaled-down picture for BT.601 and shows other colours.
-        filters.append("setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709")
-    chain = f"[0:{track.index}]" + ",".join([*filters, "setsar=1", "format=yuv420p"])
+    filters += colour.film(track, rungs[0].width, rungs[0].height)
+    chain = f"[0:{track.index}]" + ",".join(filters)
     for number, rung in enumerate(rungs[1:]):
         chain += f",split=2[v{number}][s{number}];"
         chain += f"[s{number}]scale={rung.width}:{rung.height}:flags=bicubic,setsar=1"
     return f"{chain}[v{len(rungs) - 1}]"
+
+
+def _paced(rate: Fraction) -> str:
+    """Keep one frame of each span of `1 / rate`, at its own time; where they are rarer, all."""
+    span = f"floor({{}}*{_ratio(rate)}+0.001)"
+    return f"select='isnan(prev_selected_t)+gt({span.format('t')},{span.format('prev_selected_t')})'"
 
 
 def _trim(media: Media, chunk: Chunk) -> list[str]:

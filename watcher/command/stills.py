@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from watcher.command import inputs
+from watcher.command import colour, inputs
 from watcher.media import Media
 from watcher.plan import StillsPlan, StoryboardPlan
 
@@ -29,7 +29,7 @@ def poster(
     With `is_bright` only of those that are not dark; where there is none ffmpeg makes no file.
     """
     # Scaled first: the candidates are kept in memory.
-    filters = [f"scale={plan.width}:{plan.height}:out_range=pc", "setsar=1", "format=yuvj420p"]
+    filters = colour.still(inputs.picture(media), plan.width, plan.height)
     if is_bright:
         filters += [
             "signalstats",
@@ -45,9 +45,7 @@ def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, *, keyfra
     filters = [
         # Each tile shows what is nearest to its time; where keyframes are rare, some repeat the one before.
         f"fps=1/{plan.interval_seconds:g}:start_time=0",
-        f"scale={plan.tile_width}:{plan.tile_height}:out_range=pc",
-        "setsar=1",
-        "format=yuvj420p",
+        *colour.still(inputs.picture(media), plan.tile_width, plan.tile_height),
         "tpad=stop=-1:stop_mode=clone",
         f"trim=end_frame={plan.tiles}",
         f"tile={plan.columns}x{plan.rows}",

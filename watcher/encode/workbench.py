@@ -114,10 +114,10 @@ def probe_all(
             scan=scan,
             formats=(container,),
             protocols=command.protocols(paths[0]),
-            max_streams=command.MAX_STREAMS,
-            max_pixels=command.MAX_PIXELS,
         )
     except Failure as failure:
+        if failure.code == "source_too_costly":
+            raise
         # What cannot be read is ours: the source is not to blame.
         raise Failure("output_invalid", f"what ffmpeg made cannot be read: {failure.detail}") from failure
 

@@ -8,7 +8,7 @@ from watcher.ledger._steps import INSPECT_WEIGHT
 from watcher.ledger.admin import Requeued, forget_debris, forget_output, requeue
 from watcher.ledger.claims import Claim, claim, renew
 from watcher.ledger.ends import cancel_gone, fail, hand_back, note_lost, skip
-from watcher.ledger.intake import Found, Recorded, count_transactions, record_page
+from watcher.ledger.intake import Found, Recorded, cancel_absent, count_transactions, record_page
 from watcher.ledger.release import Released, release_worker, rescue
 from watcher.ledger.results import (
     NewOutput,
@@ -29,6 +29,7 @@ __all__ = [
     "Recorded",
     "Released",
     "Requeued",
+    "cancel_absent",
     "cancel_gone",
     "claim",
     "count_transactions",

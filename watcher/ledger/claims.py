@@ -91,7 +91,7 @@ def claim(
             "started",
             now,
             step=_steps.label(row.kind, row.ordinal),
-            detail={"attempt": row.attempts, "worker": worker},
+            detail={"attempt": row.attempts, "worker": worker, "token": token},
         )
     return Claim(
         step_id=row.id,

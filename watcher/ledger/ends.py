@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _steps, claims
-from watcher.models import Step, StepStatus, VideoStatus
+from watcher.models import SOURCE_DELETED, Step, StepStatus, VideoStatus
 
 
 def fail(
@@ -83,9 +83,9 @@ def cancel_gone(db: Engine, claim: claims.Claim, *, now: datetime) -> bool:
         if not claims.change(connection, claim, status=StepStatus.CANCELLED, **claims.ended(now)):
             return False
         _steps.add_debris(connection, claim.video_id, claim.token, now)
-        _steps.end_video(connection, claim.video_id, VideoStatus.CANCELLED, now, reason="source_deleted")
+        _steps.end_video(connection, claim.video_id, VideoStatus.CANCELLED, now, reason=SOURCE_DELETED)
         _steps.retire_run(connection, claim.video_id, now)
-        claims.record(connection, claim, "cancelled", now, {"reason": "source_deleted"})
+        claims.record(connection, claim, "cancelled", now, {"reason": SOURCE_DELETED})
     return True
 
 

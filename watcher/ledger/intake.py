@@ -4,13 +4,27 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _events
 from watcher.ledger import _steps as steps
-from watcher.models import SUPERSEDED, UNFINISHED, Quarantined, Scan, Transaction, Video, VideoStatus
+from watcher.models import (
+    SOURCE_HIDDEN,
+    SUPERSEDED,
+    UNFINISHED,
+    Quarantined,
+    Scan,
+    Transaction,
+    Video,
+    VideoStatus,
+)
+
+# A version that ended for one of these reasons is made again when it is listed again. A deleted one never is:
+# B2 does not give a file id twice.
+_MAY_RETURN = (SUPERSEDED, SOURCE_HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +72,8 @@ def record_page(
         )  # one listed twice would fail the page
         known = _known(connection, bucket_id, [entry.file_id for entry in found])
         new = [entry for entry in found if entry.file_id not in known]
-        # A version that was superseded is current again when the newer one was deleted.
+        # A version that was superseded is current again when the newer one was deleted; a hidden one, when it is
+        # shown again.
         back = [known[entry.file_id] for entry in found if entry.file_id in known and known[entry.file_id][1]]
         superseded = 0
         for entry in new:
@@ -72,6 +87,12 @@ def record_page(
     return Recorded(len(new) + len(back), superseded, quarantined)
 
 
+def cancel_absent(db: Engine, video_id: int, *, reason: str, now: datetime) -> bool:
+    """End an unfinished video whose source is no longer in the bucket, whoever works on it; False when it was over."""
+    with db.begin() as connection:
+        return bool(_end(connection, now, reason, Video.id == video_id))
+
+
 def count_transactions(db: Engine, transactions: Mapping[str, int], *, now: datetime) -> None:
     """Add B2 calls by class (A, B, C) to the UTC day's count; writes nothing when there are none."""
     if transactions:
@@ -80,13 +101,13 @@ def count_transactions(db: Engine, transactions: Mapping[str, int], *, now: date
 
 
 def _known(connection: Connection, bucket_id: str, file_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
-    """Return for each file id we have: the video's id, and whether a newer version took its place."""
+    """Return for each file id we have: the video's id, and whether it may come back, and did."""
     rows = connection.execute(
         select(Video.file_id, Video.id, Video.reason).where(
             Video.bucket_id == bucket_id, Video.file_id.in_(file_ids)
         )
     )
-    return {row.file_id: (row.id, row.reason == SUPERSEDED) for row in rows}
+    return {row.file_id: (row.id, row.reason in _MAY_RETURN) for row in rows}
 
 
 def _insert(connection: Connection, bucket_id: str, bucket: str, entry: Found, now: datetime) -> None:
@@ -114,29 +135,34 @@ def _insert(connection: Connection, bucket_id: str, bucket: str, entry: Found, n
 
 def _supersede(connection: Connection, bucket_id: str, name: str, now: datetime) -> int:
     """Cancel the unfinished work of the versions of `name` that we have; return how many videos that ended."""
+    return _end(connection, now, SUPERSEDED, Video.bucket_id == bucket_id, Video.name == name)
+
+
+def _end(connection: Connection, now: datetime, reason: str, *which: Any) -> int:
+    """Cancel and void the unfinished videos that meet all of `which`; return how many."""
     ended = connection.execute(
         update(Video)
-        .where(Video.bucket_id == bucket_id, Video.name == name, Video.status.in_(UNFINISHED))
-        .values(status=VideoStatus.CANCELLED, reason=SUPERSEDED, updated_at=now)
+        .where(*which, Video.status.in_(UNFINISHED))
+        .values(status=VideoStatus.CANCELLED, reason=reason, updated_at=now)
         .returning(Video.id)
     ).scalars()
     ids = list(ended)
     for video_id in ids:
         steps.cancel(connection, video_id, now)
         steps.retire_run(connection, video_id, now)
-        _events.add(connection, video_id, "cancelled", now, detail={"reason": SUPERSEDED})
+        _events.add(connection, video_id, "cancelled", now, detail={"reason": reason})
     return len(ids)
 
 
 def _revive(connection: Connection, video_id: int, now: datetime) -> None:
-    """Start a superseded video from the beginning: its name shows this version again."""
+    """Start a video from the beginning: its name shows this version again."""
     name, bucket_id = connection.execute(
         select(Video.name, Video.bucket_id).where(Video.id == video_id)
     ).one()
     _supersede(connection, bucket_id, name, now)
     connection.execute(
         update(Video)
-        .where(Video.id == video_id, Video.reason == SUPERSEDED)
+        .where(Video.id == video_id, Video.reason.in_(_MAY_RETURN))
         .values(status=VideoStatus.PENDING, **steps.AFRESH, updated_at=now)
     )
     steps.start_afresh(connection, video_id, now)

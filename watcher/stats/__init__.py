@@ -31,6 +31,7 @@ from watcher.stats.videos import (
     steps,
     video,
 )
+from watcher.stats.whole import Story, known_file_ids, open_tokens, stories
 from watcher.stats.work import (
     Part,
     count_unfinished,
@@ -40,6 +41,7 @@ from watcher.stats.work import (
     obsolete_outputs,
     parts,
     recorded_file_ids,
+    unfinished_sources,
 )
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Page",
     "Part",
     "Queue",
+    "Story",
     "Tally",
     "Throughput",
     "all_transactions",
@@ -61,9 +64,11 @@ __all__ = [
     "finished",
     "has_due_step",
     "hours",
+    "known_file_ids",
     "last_sweep",
     "list_videos",
     "obsolete_outputs",
+    "open_tokens",
     "outputs",
     "page",
     "parts",
@@ -75,8 +80,10 @@ __all__ = [
     "scan",
     "scans",
     "steps",
+    "stories",
     "throughput",
     "transactions",
     "troubles",
+    "unfinished_sources",
     "video",
 ]

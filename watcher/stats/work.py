@@ -88,6 +88,23 @@ def count_unfinished(db: Engine) -> int:
         ).scalar_one()
 
 
+def unfinished_sources(
+    db: Engine, *, bucket_id: str, prefix: str, limit: int
+) -> Sequence[Row[int, str, str]]:
+    """Return id, file id and name of the unfinished videos under a prefix, those first that are worked on first."""
+    with db.begin() as connection:
+        return connection.execute(
+            select(Video.id, Video.file_id, Video.name)
+            .where(
+                Video.bucket_id == bucket_id,
+                Video.status.in_(UNFINISHED),
+                func.substr(Video.name, 1, len(prefix)) == prefix,
+            )
+            .order_by(Video.id)
+            .limit(limit)
+        ).all()
+
+
 def finished(db: Engine, video_ids: Sequence[int]) -> set[int]:
     """Return those of `video_ids` that are over (or unknown)."""
     with db.begin() as connection:

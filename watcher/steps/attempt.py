@@ -1,15 +1,24 @@
 """One attempt at a step: what it works on and with, and how it reads the source and keeps its parts."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from watcher import encode, ledger, media, names, plan, stats
+from watcher import encode, ffmpeg, ledger, media, names, plan, stats
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip, SourceGone
+from watcher.models import StepKind
 from watcher.workshop import Workshop
+
+# Reading the index of ten hours takes 15 s of processor time; one that takes more is made to.
+INSPECT_CPU = timedelta(seconds=120)
+# What a step may take that makes next to nothing: a slow machine, an odd codec, a long way to the first frame.
+FREE_CPU = timedelta(minutes=10)
+FREE_BYTES = 256 * 1024**2
+MARGIN = 2  # of what the plan's bit rates, or a copy, should come to
 
 Clock = Callable[[], datetime]
 
@@ -47,7 +56,24 @@ class Attempt:
     def bench(self, start: float, end: float) -> encode.Bench:
         """Return what `encode` works with, for the share `start` to `end` (0..1) of the step's progress."""
         beat = self.beat.part(start, end)
-        return encode.Bench(binary=self.shop.binary, folder=self.folder, beat=beat, limits=self.shop.limits)
+        return encode.Bench(binary=self.shop.binary, folder=self.folder, beat=beat, limits=self._limits())
+
+    @property
+    def inspect_limits(self) -> ffmpeg.Limits:
+        """What may be used to look at a source of which nothing is known yet."""
+        return dataclasses.replace(self.shop.limits, cpu=INSPECT_CPU)
+
+    def _limits(self) -> ffmpeg.Limits:
+        """Return what a child may use to make this much video."""
+        most = self.shop.limits
+        seconds = _seconds(self.claim, self.facts, self.plan, most)
+        rate = sum(rung.max_rate for rung in self.plan.rungs) / 8
+        made = FREE_BYTES + MARGIN * (self.claim.size_bytes + seconds * rate)
+        return dataclasses.replace(
+            most,
+            cpu=FREE_CPU + timedelta(seconds=seconds * self.shop.cpu_per_second),
+            file_bytes=int(min(made, most.file_bytes or made)),
+        )
 
     @contextlib.contextmanager
     def source(self) -> Iterator[str]:
@@ -78,3 +104,13 @@ class Attempt:
             where = self.shop.target.name
             raise Failure("part_lost", f"{part.name} is no longer in the bucket {where}") from error
         return path
+
+
+def _seconds(claim: ledger.Claim, facts: media.Media, made: plan.Plan, most: ffmpeg.Limits) -> float:
+    """Return how much video a step is about; what a container does not know for sure may be as much as allowed."""
+    longest = most.media.total_seconds() if most.media is not None else 0.0
+    whole = facts.duration_seconds if facts.is_duration_trusted and facts.duration_seconds else longest
+    if claim.kind != StepKind.VIDEO:
+        return whole
+    chunk = made.chunks[claim.ordinal]
+    return max((whole if chunk.end_seconds is None else chunk.end_seconds) - chunk.start_seconds, 0.0)

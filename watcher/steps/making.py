@@ -27,7 +27,7 @@ def inspect_source(attempt: Attempt) -> bool:
             size_bytes=claim.size_bytes,
             folder=attempt.folder,
             beat=attempt.beat,
-            limits=shop.limits,
+            limits=attempt.inspect_limits,
         )
     made = plan.make(facts, shop.profile)
     won = ledger.finish_inspect(

@@ -1,0 +1,251 @@
+"""Awkward times: clocks that start anywhere, jump, wrap and lie, and clips of hardly any or very many seconds."""
+
+import struct
+from pathlib import Path
+
+import scene
+from case import Case, Film
+from clips import run
+from picture_cases import clip
+from scene import FAST, FILM
+
+TS = (*FAST, "-c:a", "mp2")
+WRAP_SECONDS = 2**33 / 90_000  # where the clock of MPEG transport streams goes back to zero
+
+
+def _again(path: Path, *options: str, flags: tuple[str, ...] = ()) -> None:
+    """Write the scene again by copy, with `flags` before the input and `options` after it."""
+    whole = scene.make(path.with_name(f"whole{path.suffix}"), *(TS if path.suffix == ".ts" else FILM))
+    run(*flags, "-i", str(whole), "-c", "copy", *options, str(path))
+
+
+def _trimmed(path: Path) -> None:
+    """Keep what follows 0.3 s: the pictures from the keyframe before on are there, and an edit list hides them."""
+    whole = scene.make(path.with_name("whole.mov"), *FILM, "-g", "250")
+    run("-ss", "0.28", "-i", str(whole), "-c", "copy", str(path))
+
+
+def _gap(path: Path) -> None:
+    """Leave out three seconds of picture and sound."""
+    select = "between(t\\,1\\,4)"
+    graph = scene.picture(size="320x180", rate="25", seconds=6, flashes=(0.4, 5.4))
+    tone = scene.beeps(seconds=6, flashes=(0.4, 5.4))
+    filters = (
+        "-vf",
+        f"select=not({select}),scale=out_color_matrix=bt709,format=yuv420p",
+        "-af",
+        f"aselect=not({select})",
+    )
+    run(
+        "-f",
+        "lavfi",
+        "-i",
+        graph,
+        "-f",
+        "lavfi",
+        "-i",
+        tone,
+        *filters,
+        "-fps_mode",
+        "vfr",
+        *(TS if path.suffix == ".ts" else FILM),
+        str(path),
+    )
+
+
+def _lying_matroska(path: Path, seconds: float) -> None:
+    whole = scene.make(path.with_name("whole.mkv"))
+    data = bytearray(whole.read_bytes())
+    place = data.index(b"\x44\x89\x88") + 3  # Duration, a double, in milliseconds
+    data[place : place + 8] = struct.pack(">d", seconds * 1000)
+    path.write_bytes(data)
+
+
+def _lying_mp4(path: Path) -> None:
+    """Say ten hours in the header of the movie; the tracks know better."""
+    whole = scene.make(path.with_name("whole.mp4"))
+    data = bytearray(whole.read_bytes())
+    place = data.index(b"mvhd") + 4 + 4 + 8
+    timescale = struct.unpack_from(">I", data, place)[0]
+    struct.pack_into(">I", data, place + 4, timescale * 36_000)
+    path.write_bytes(data)
+
+
+def _lying_flv(path: Path, seconds: float) -> None:
+    whole = scene.make(path.with_name("whole.flv"), *FAST, "-c:a", "libmp3lame", "-ar", "44100")
+    data = bytearray(whole.read_bytes())
+    place = data.index(b"duration\x00") + 9
+    struct.pack_into(">d", data, place, seconds)
+    path.write_bytes(data)
+
+
+def _lying_avi(path: Path) -> None:
+    """Count ten times the frames in the headers."""
+    whole = scene.make(
+        path.with_name("whole.avi"), "-c:v", "mpeg4", "-q:v", "3", "-c:a", "libmp3lame", matrix="smpte170m"
+    )
+    data = bytearray(whole.read_bytes())
+    struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, 500)
+    struct.pack_into("<I", data, data.index(b"vids") + 32, 500)
+    path.write_bytes(data)
+
+
+def _late_sound(path: Path) -> None:
+    """Begin the sound with its first beep."""
+    graph = scene.picture(size="320x180", rate="25", seconds=2)
+    tone = f"{scene.beeps(seconds=2)},atrim=start=0.3"
+    run(
+        "-f",
+        "lavfi",
+        "-i",
+        graph,
+        "-f",
+        "lavfi",
+        "-i",
+        tone,
+        "-vf",
+        "scale=out_color_matrix=bt709,format=yuv420p",
+        *FAST,
+        "-c:a",
+        "libmp3lame",
+        str(path),
+    )
+
+
+def _late_picture(path: Path) -> None:
+    """Begin the sound half a second before the picture."""
+    picture = scene.picture(size="320x180", rate="25", seconds=2)
+    tone = scene.beeps(seconds=2.5, flashes=(0.9, 1.9))
+    run(
+        "-itsoffset",
+        "0.5",
+        "-f",
+        "lavfi",
+        "-i",
+        picture,
+        "-f",
+        "lavfi",
+        "-i",
+        tone,
+        "-vf",
+        "scale=out_color_matrix=bt709,format=yuv420p",
+        *FILM,
+        str(path),
+    )
+
+
+def _jump(path: Path, to: str) -> None:
+    first = scene.make(path.with_name("first.ts"), *TS)
+    run("-i", str(first), "-c", "copy", "-output_ts_offset", to, str(path.with_name("second.ts")))
+    path.write_bytes(first.read_bytes() + path.with_name("second.ts").read_bytes())
+
+
+CLOCKS = [
+    Case(
+        "starts-below-zero.mkv",
+        lambda path: _again(path, "-output_ts_offset", "-0.5", "-avoid_negative_ts", "disabled"),
+        Film((320, 180)),
+    ),
+    Case(
+        "starts-below-zero.mp4",
+        lambda path: _again(path, "-output_ts_offset", "-0.3", "-avoid_negative_ts", "disabled"),
+        Film((320, 180), seconds=None, flashes=(), frames=None),
+    ),
+    Case(
+        "starts-at-a-day.ts",
+        lambda path: _again(path, "-output_ts_offset", "86400"),
+        Film((320, 180), frames=50),
+    ),
+    Case(
+        "starts-at-a-day.mkv",
+        lambda path: _again(path, "-output_ts_offset", "86400"),
+        Film((320, 180), frames=50),
+    ),
+    Case(
+        "starts-at-a-year.mov",
+        lambda path: _again(path, "-output_ts_offset", "31536000"),
+        Film((320, 180), frames=50),
+    ),
+    Case(
+        "wraps.ts",
+        lambda path: _again(
+            path, "-output_ts_offset", str(WRAP_SECONDS - 1), "-muxdelay", "0", "-muxpreload", "0"
+        ),
+        Film((320, 180), frames=50),
+        "a receiver that is on for a day",
+    ),
+    Case("trimmed.mov", _trimmed, Film((320, 180), 1.72, 43, flashes=(0.12, 1.12)), "cut on the phone"),
+    Case("sound-late.mkv", _late_sound, Film((320, 180), frames=50)),
+    Case("picture-late.mp4", _late_picture, Film((320, 180), frames=50)),
+]
+JUMPS = [
+    Case("gap.ts", _gap, Film((320, 180), 6.0, flashes=(0.4, 5.4), has_gap=True)),
+    Case("gap.mkv", _gap, Film((320, 180), 6.0, flashes=(0.4, 5.4), has_gap=True)),
+    Case(
+        "jumps-forward.ts",
+        lambda path: _jump(path, "1000"),
+        Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
+    ),
+    Case(
+        "jumps-back.ts",
+        lambda path: _jump(path, "0"),
+        Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
+    ),
+]
+LENGTHS = [
+    Case(
+        "one-frame.mp4",
+        clip(*FAST, "-frames:v", "1", seconds=0.04, sound=False, flashes=()),
+        Film((320, 180), 0.04, 1, flashes=(), channels=None),
+    ),
+    Case(
+        "one-frame.mkv",
+        clip(*FAST, "-frames:v", "1", seconds=0.04, sound=False, flashes=()),
+        Film((320, 180), None, 1, flashes=(), channels=None),
+    ),
+    Case("a-fifth-of-a-second.mov", clip(seconds=0.2, flashes=()), Film((320, 180), 0.2, 5, flashes=())),
+    Case(
+        "ten-hours.mkv",
+        clip(*FAST, rate="1/60", seconds=36_000, sound=False, flashes=(), size="64x36"),
+        Film((64, 36), 36_000.0, 600, flashes=(), channels=None, has_gap=True),
+        "a camera on a building site",
+    ),
+    Case(
+        "three-hours.mp4",
+        clip(
+            "-c:v",
+            "mpeg4",
+            "-q:v",
+            "3",
+            rate="1/20",
+            seconds=10_800,
+            sound=False,
+            flashes=(),
+            size="64x36",
+            matrix="smpte170m",
+        ),
+        Film((64, 36), 10_800.0, 540, flashes=(), channels=None, has_gap=True),
+    ),
+]
+LIES = [
+    Case("says-ten-hours.mkv", lambda path: _lying_matroska(path, 36_000), Film((320, 180), frames=50)),
+    Case("says-half-a-second.mkv", lambda path: _lying_matroska(path, 0.5), Film((320, 180), frames=50)),
+    Case("says-ten-hours.mp4", _lying_mp4, Film((320, 180), frames=50)),
+    Case(
+        "says-nothing.flv", lambda path: _lying_flv(path, 0.0), Film((320, 180), frames=50), "recorded live"
+    ),
+    Case("says-half-a-second.flv", lambda path: _lying_flv(path, 0.5), Film((320, 180), frames=50)),
+    Case(
+        "streamed.mkv",
+        clip(*FILM, "-live", "1", "-f", "matroska"),
+        Film((320, 180), frames=50),
+        "no duration, no index",
+    ),
+    Case(
+        "fragmented.mp4",
+        clip(*FILM, "-movflags", "frag_keyframe+empty_moov+default_base_moof", "-g", "25"),
+        Film((320, 180), frames=50),
+    ),
+]
+
+CASES = (*CLOCKS, *JUMPS, *LENGTHS, *LIES)

@@ -1,0 +1,127 @@
+"""Where a track may be cut: the keyframes that the index of an MP4, MOV or Matroska file tells of."""
+
+import bisect
+import contextlib
+import http.client
+import struct
+import urllib.parse
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+
+# The least seconds between two keyframes that are told, until so many seconds of the video.
+KEYFRAME_DISTANCES = ((60.0, 1.0), (600.0, 5.0), (float("inf"), 15.0))
+MAX_INDEX_BYTES = 128 * 1024 * 1024  # ten hours of 60 fps have 50 MB
+MAX_BOXES = 1000  # at the top level of a file: tens are usual, of one that is not fragmented
+
+
+def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
+    """Tell where a track may be cut: `places` (seconds, frames shown before), and the longest `gap` between."""
+    times: list[int] | None = None
+    if shown := _shown(stream, target) if container.format.name.startswith("mov") else None:
+        times = sorted(time for time, _ in shown)
+        keys = sorted(time for time, is_key in shown if is_key)
+        last = times[-1]
+    elif container.format.name.startswith("matroska") and container.duration:
+        with contextlib.suppress(av.error.FFmpegError):  # only now is the index read, of keyframes alone
+            container.seek(0)
+        keys = sorted(one.timestamp for one in stream.index_entries if one.is_keyframe)
+        last = round(container.duration / av.time_base / stream.time_base)
+    else:
+        return None
+    if len(keys) < (3 if times is None else 1):  # without its index, Matroska knows what it has read
+        return None
+    unit = stream.time_base
+    kept = _thinned(keys, unit)
+    counts = [None if times is None else bisect.bisect_left(times, time) for time in kept]
+    gap = max(after - before for before, after in zip(keys, [*keys[1:], last], strict=True))
+    places = [round(float(time * unit), 6) for time in kept]
+    return {"places": list(zip(places, counts, strict=True)), "gap": float(gap * unit)}
+
+
+def _shown(stream: Any, target: str) -> list[tuple[int, bool]] | None:
+    """Tell when each frame of an MP4 is shown, and whether it is a keyframe; None without a complete index."""
+    entries = [(one.timestamp, one.is_keyframe, one.size) for one in stream.index_entries]
+    # An edit list that hides frames has made libavformat reorder its index.
+    if not stream.frames or not entries or any(one.is_discard for one in stream.index_entries):
+        return None
+    if (shifts := _display_shifts(target, stream.id, len(entries))) is None:
+        return None
+    shown = [(time + shift, key, size) for (time, key, size), shift in zip(entries, shifts, strict=True)]
+    # What libavformat itself shows first, whatever the edit list and its own conventions make of the times.
+    correction = (stream.start_time or 0) - min(time for time, _, _ in shown)
+    return [(time + correction, key) for time, key, size in shown if size]
+
+
+def _thinned(keys: list[int], unit: Fraction) -> list[int]:
+    """Keep enough to cut at, and few enough to store: fewer as the film goes on and chunks are long."""
+    kept = keys[:1]
+    for time in keys[1:]:
+        seconds, distance = float((time - keys[0]) * unit), float((time - kept[-1]) * unit)
+        if distance >= next(least for until, least in KEYFRAME_DISTANCES if seconds < until):
+            kept.append(time)
+    return kept
+
+
+def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
+    """Read how much later than decoded each frame of an MP4 is shown; None where its boxes do not say it."""
+    for track in _boxes(_box(target, b"moov") or b"", b"trak"):
+        header = next(_boxes(track, b"tkhd"), b"")
+        place = 20 if header.startswith(b"\x01") else 12
+        if int.from_bytes(header[place : place + 4], "big") != track_id:
+            continue
+        table: bytes | None = track
+        for name in (b"mdia", b"minf", b"stbl"):
+            table = next(_boxes(table or b"", name), None)
+        box = next(_boxes(table or b"", b"ctts"), None)
+        if box is None:
+            return [0] * count if table else None
+        shifts: list[int] = []
+        for run, shift in struct.iter_unpack(">Ii", box[8 : len(box) // 8 * 8]):
+            shifts += [shift] * min(run, count + 1 - len(shifts))  # whatever a run claims
+        return shifts if len(shifts) == count else None
+    return None
+
+
+def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:
+    place = 0
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        if size < 8:
+            return
+        if data[place + 4 : place + 8] == name:
+            yield data[place + 8 : place + size]
+        place += size
+
+
+def _box(target: str, name: bytes) -> bytes | None:
+    """Return the content of the first box of that name in a file."""
+    place = 0
+    for _ in range(MAX_BOXES):
+        header = _read(target, place, 16)
+        size, start = int.from_bytes(header[:4], "big"), 8
+        if size == 1:
+            size, start = int.from_bytes(header[8:16], "big"), 16
+        if size < start or (header[4:8] == name and size > MAX_INDEX_BYTES):
+            return None
+        if header[4:8] == name:
+            return _read(target, place + start, size - start)
+        place += size
+    return None
+
+
+def _read(target: str, start: int, count: int) -> bytes:
+    """Read a part of a file, or of what the loopback server gives out."""
+    if not target.startswith("http:"):
+        with open(target, "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all the rest
+            file.seek(start)
+            return file.read(count)
+    address = urllib.parse.urlsplit(target)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=600)
+    with contextlib.closing(connection):
+        connection.request("GET", address.path, headers={"Range": f"bytes={start}-{start + count - 1}"})
+        response = connection.getresponse()
+        return response.read(count) if response.status == 206 else b""

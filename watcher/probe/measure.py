@@ -1,0 +1,68 @@
+"""Measures a file that was made here: every packet of it, and its keyframes decoded."""
+
+from fractions import Fraction
+from typing import Any
+
+import av.error
+
+PACKETS_PER_DOT = 2000  # a sign of life about every half minute of sound and picture
+
+
+def scan(container: Any, how: str) -> dict[str, Any]:
+    """Read every packet, and decode the "keyframes" of the video tracks, or with "start" the first one only."""
+    found: dict[int, dict[str, Any]] = {}
+    for stream in container.streams.video:
+        stream.thread_type = "NONE"  # threads hold pictures back, and cost memory
+    for number, packet in enumerate(container.demux(), start=1):
+        if number % PACKETS_PER_DOT == 0:
+            print(".", flush=True)
+        if packet.size == 0:
+            continue  # the flush packets that PyAV adds at the end of each track
+        track = found.setdefault(packet.stream.index, _empty_track(packet.stream.type))
+        track["packets"] += 1
+        track["keyframes"] += packet.is_keyframe
+        track["corrupt"] += packet.is_corrupt
+        _note_times(track, packet)
+        is_wanted = how == "keyframes" or (how == "start" and track["keyframes"] == 1)
+        if is_wanted and packet.stream.type == "video" and packet.is_keyframe:
+            track["pictures"] += _decoded_alone(packet)
+    return {str(index): track for index, track in found.items()}
+
+
+def _empty_track(kind: str) -> dict[str, Any]:
+    counts = {"packets": 0, "keyframes": 0, "corrupt": 0, "pictures": 0}
+    times = dict.fromkeys(("first", "first_decode", "last", "end"))
+    return {"type": kind, **counts, "key_times": [], **times}
+
+
+def _note_times(track: dict[str, Any], packet: Any) -> None:
+    if track["first_decode"] is None:
+        track["first_decode"] = seconds(packet.dts, packet.time_base)
+    shown = seconds(packet.pts if packet.pts is not None else packet.dts, packet.time_base)
+    if shown is None:
+        return
+    if packet.is_keyframe and packet.stream.type == "video":
+        # Not when it is shown: libavformat moves that by what each file's own B-frames need.
+        decoded = seconds(packet.dts, packet.time_base)
+        track["key_times"].append(round(shown if decoded is None else decoded, 6))
+    end = shown + float((packet.duration or 0) * packet.time_base)
+    track["first"] = shown if track["first"] is None else min(track["first"], shown)
+    track["last"] = shown if track["last"] is None else max(track["last"], shown)
+    track["end"] = end if track["end"] is None else max(track["end"], end)
+
+
+def _decoded_alone(packet: Any) -> bool:
+    """Whether a keyframe decodes with nothing before it, as it must after a seek."""
+    codec = packet.stream.codec_context
+    codec.flush_buffers()
+    try:
+        return bool(codec.decode(packet)) or bool(codec.decode(None))
+    except av.error.FFmpegError:
+        return False
+    finally:
+        codec.flush_buffers()
+
+
+def seconds(value: int | None, unit: Fraction | None) -> float | None:
+    """Return a time of libavformat's in seconds."""
+    return None if value is None or unit is None else float(value * unit)
