@@ -16,9 +16,9 @@ HOUSE = Path(__file__).parent.parent / "watcher"
 ROOMS = [
     {"__main__"},
     {"cli"},
-    {"demo", "doctor"},
+    {"demo", "doctor", "web"},
     {"display"},
-    {"daemon", "localb2", "web"},
+    {"daemon", "localb2"},
     {"steps"},
     {"workshop", "invariants"},
     {"publish"},

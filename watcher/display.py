@@ -91,7 +91,7 @@ def story(
         steps = [
             step for step in steps if not (step.ordinal and step.status == "completed" and step.attempts == 1)
         ]
-        events = _told_events(events)
+        events = told_events(events)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -195,7 +195,7 @@ def _state(row: Mapping[str, Any], kinds: list[str], *, with_bars: bool) -> Text
     return text
 
 
-def _told_events(events: Sequence[Any]) -> list[Any]:
+def told_events(events: Sequence[Any]) -> list[Any]:
     """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
     told, announced = [], False
     for event in events:
@@ -236,12 +236,12 @@ def _events(events: Sequence[Any]) -> Table:
         table.add_row(
             event.at.astimezone(UTC).strftime("%m-%d %H:%M:%S"),
             Text(f"{event.step} {event.what}" if event.step else event.what),
-            Text(clean(_told(event.detail or {}))),
+            Text(clean(told(event.detail or {}))),
         )
     return table
 
 
-def _told(detail: Mapping[str, Any]) -> str:
+def told(detail: Mapping[str, Any]) -> str:
     words = []
     if detail.get("attempt", 1) > 1:
         words.append(f"attempt {detail['attempt']}")
