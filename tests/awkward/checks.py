@@ -15,7 +15,7 @@ BT709 = (1, 1, 1, 1)  # matrix, primaries, transfer, limited range
 
 def film(path: Path, expect: Film, *, size: tuple[int, int] | None) -> list[str]:
     """Check an MP4. With `size` None its picture may have any size of the right shape."""
-    found = measure.shown(path)
+    found = measure.shown(path, white=expect.white)
     return [
         *_picture(found, expect, size),
         *_times(found, expect),

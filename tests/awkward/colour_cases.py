@@ -147,7 +147,7 @@ COLOURS = [
             pixels="yuv420p10le",
             filters=hdr("smpte2084"),
         ),
-        Film((320, 180), tags="bt709", colour_within=60),
+        Film((320, 180), tags="bt709", colour_within=60, white=172),
     ),
     Case(
         "hlg.mov",
@@ -160,7 +160,7 @@ COLOURS = [
             pixels="yuv420p10le",
             filters=hdr("arib-std-b67"),
         ),
-        Film((320, 180), tags="bt709", colour_within=60),
+        Film((320, 180), tags="bt709", colour_within=60, white=172),
         "iPhone",
     ),
     Case(
