@@ -97,8 +97,8 @@ SHAPES = [
     Case("portrait.mp4", clip(size="180x320"), Film((180, 320))),
     Case(
         "portrait-hd.mp4",
-        clip(size="1080x1920", seconds=1, flashes=(0.4,)),
-        Film((720, 1280), 1.0, flashes=(0.4,)),
+        clip(size="1080x1920", seconds=1.4, flashes=(0.4,)),
+        Film((720, 1280), 1.4, flashes=(0.4,)),
     ),
     Case(
         "one-pixel.mkv",
@@ -134,13 +134,13 @@ SHAPES = [
             "aac",
             size="7680x4320",
             rate="5",
-            seconds=1,
+            seconds=1.4,
             flashes=(0.4,),
             full_range=True,
             matrix="bt470bg",
             pixels="yuvj420p",
         ),
-        Film((1280, 720), 1.0, 5, flashes=(0.4,)),
+        Film((1280, 720), 1.4, 7, flashes=(0.4,)),
     ),
     Case(
         "panorama.mkv",

@@ -91,7 +91,9 @@ def _wrong(outcome: Outcome, case: Case, row: dict[str, Any]) -> list[str]:
 
 def _wrong_files(outcome: Outcome, expect: Film, row: dict[str, Any]) -> Iterator[str]:
     yield from checks.film(outcome.fetch(row["mp4"]), expect, size=expect.size)
-    yield from checks.poster(outcome.fetch(row["poster"]), expect, size=expect.size)
+    yield from checks.poster(
+        outcome.fetch(row["poster"]), expect, size=expect.size, colour_within=expect.colour_within
+    )
     if (row["width"], row["height"]) != expect.size:
         yield f"the table says {row['width']}x{row['height']}"
 
