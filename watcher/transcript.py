@@ -31,6 +31,9 @@ _CUT = re.compile(
     r"File ended prematurely|partial file|LZW decode failed|Error during demuxing: Invalid data"
 )
 _CORRUPT_PACKET = re.compile(r"corrupt input packet in stream|invalid as first byte of an EBML number")
+# Recordings put one after the other: the demuxer cannot tell that the last picture before the join is whole, and
+# takes it for cut. The clock jumps there, where packets that were lost leave it alone.
+_JOIN = re.compile(r"timestamp discontinuity")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
 _NOT_READ = re.compile(
@@ -89,6 +92,7 @@ class Listener:
         self._wrote: dict[tuple[int, int], Wrote] = {}
         self._corrupt_packets = 0
         self._corrupt_frames = 0
+        self._is_at_join = False
         self._is_cut = False
         self._is_unread = False
         self._head: list[str] = []
@@ -130,7 +134,12 @@ class Listener:
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())
             return
-        self._corrupt_packets += bool(_CORRUPT_PACKET.search(line))
+        if _CORRUPT_PACKET.search(line):
+            self._corrupt_packets += 1
+            self._is_at_join = True
+        elif self._is_at_join and _JOIN.search(line):
+            self._corrupt_packets -= 1
+            self._is_at_join = False
         self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
         self._is_cut |= bool(_CUT.search(line))
         self._is_unread |= bool(_NOT_READ.search(line))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from watcher import command
+from watcher import command, verify
 from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made
 from watcher.errors import Failure
@@ -62,6 +62,5 @@ def _is_made(arguments: list[str], path: Path, media: Media, bench: Bench, *, is
 
 def _check(path: Path, bench: Bench, width: int, height: int) -> None:
     found = workbench.probe(path, bench, container=IMAGE_FORMAT, scan="none")
-    picture = (found["video"] or {}).get("picture") or {}
-    if (picture.get("width"), picture.get("height")) != (width, height):
-        raise Failure("output_invalid", f"{path.name} cannot be decoded, or is not {width}x{height}")
+    picture = found["video"]["picture"] if found["video"] is not None else None
+    verify.still(path.name, picture, width=width, height=height)

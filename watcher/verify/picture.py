@@ -56,6 +56,8 @@ def video_output(
         raise Failure(
             "output_invalid", f"{found.pictures} of {found.keyframes} keyframes can be decoded alone"
         )
+    if len(found.sizes) > 1:  # which players show in the first one's place, or not at all
+        raise Failure("output_invalid", f"the picture changes its size: {found.sizes}")
     expected = None
     if is_copy:
         expected = read.packets if read else track.frames

@@ -29,6 +29,7 @@ class Found:
     last: float
     end: float
     key_times: tuple[float, ...]
+    sizes: tuple[tuple[int, int], ...] = ()  # of the keyframes that were decoded, each once
 
     @property
     def length(self) -> float:
@@ -44,7 +45,12 @@ def read(scan: dict[str, Any], kind: str) -> list[Found]:
     found = [dict(one) for _, one in sorted(scan.items()) if one["type"] == kind and one["first"] is not None]
     names = ("packets", "keyframes", "pictures", "first", "first_decode", "last", "end")
     return [
-        Found(**{name: one[name] or 0 for name in names}, key_times=tuple(one["key_times"])) for one in found
+        Found(
+            **{name: one[name] or 0 for name in names},
+            key_times=tuple(one["key_times"]),
+            sizes=tuple(map(tuple, one["sizes"])),
+        )
+        for one in found
     ]
 
 
