@@ -12,7 +12,7 @@ from watcher.models import Event, Output, Step, StepStatus, UtcTime, Video
 VIDEO_STATUS = (
     "id", "file_id", "bucket", "name", "size_bytes", "status", "reason", "error_code", "error", "progress",
     "discovered_at", "playable_at", "completed_at", "duration_seconds", "width", "height",
-    "hls", "mp4", "poster", "storyboard",
+    "hls", "mp4", "poster", "storyboard", "audio_language", "loudness_lufs",
 )  # fmt: skip
 
 _TIMES = ("discovered_at", "playable_at", "completed_at")
