@@ -181,7 +181,7 @@ def show(
                     stats.steps(db, row["id"]),
                     stats.outputs(db, row["id"]),
                     stats.events(db, row["id"]),
-                    hint=whole.hint if whole is not None else None,
+                    whole=whole,
                     now=daemon.now(),
                     is_full=full,
                 )

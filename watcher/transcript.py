@@ -3,6 +3,7 @@
 Knows nothing of processes. The words are ffmpeg's own; what a source says of itself, in tags, is never taken for them.
 """
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -40,6 +41,11 @@ _NOT_READ = re.compile(
     r"Stream ends prematurely|HTTP error|Server returned [45]|Connection (?:refused|reset|timed out)"
     r"|Error during demuxing: (?:Input/output|Connection|Immediate exit)"
 )
+# What the filter `ebur128` says at its end: this line, then several without a level. A source's tags, which
+# stand at the beginning, are indented and have a colon before their text.
+_LOUDNESS_FOLLOWS = re.compile(r"\[Parsed_ebur128_\d+\] \[info\] Summary:")
+_LOUDNESS = re.compile(r"(I|Peak): +(-?[\d.]+|-?inf) (?:LUFS|dBFS)")
+SILENT_LUFS = -70.0  # where the measure ends: what is not louder counts as silence
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -61,6 +67,14 @@ class Wrote:
 
 
 @dataclass(frozen=True)
+class Loudness:
+    """How loud sound is as a whole, by EBU R 128; None for silence."""
+
+    lufs: float | None  # integrated
+    peak_dbfs: float | None  # true peak: between the samples too
+
+
+@dataclass(frozen=True)
 class Report:
     """How a run of ffmpeg went that ended with exit code 0, which proves nothing."""
 
@@ -74,6 +88,7 @@ class Report:
     is_cut: bool  # the demuxer met the end of the file too early
     is_unread: bool  # bytes did not arrive
     text: str  # the last lines that ffmpeg said
+    loudness: Loudness | None = None  # where it was measured
 
 
 class Listener:
@@ -95,6 +110,8 @@ class Listener:
         self._is_at_join = False
         self._is_cut = False
         self._is_unread = False
+        self._loudness: dict[str, float] | None = None
+        self._is_about_loudness = False
         self._head: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._other: deque[str] = deque(
@@ -127,9 +144,16 @@ class Listener:
         # What the source says of itself, in tags of any wording, comes at "info", or goes on without a level.
         leveled = _LEVEL.match(line)
         if leveled is None:
+            if self._is_about_loudness and self._loudness is not None:
+                if found := _LOUDNESS.fullmatch(line):
+                    self._loudness[found[1]] = float(found[2])
+                return
             self._other.append(line)
             return
+        self._is_about_loudness = False
         if leveled["level"] == "info":
+            if _LOUDNESS_FOLLOWS.fullmatch(line):
+                self._is_about_loudness, self._loudness = True, {}
             return
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())
@@ -178,7 +202,15 @@ class Listener:
             is_cut=self._is_cut,
             is_unread=self._is_unread,
             text=self.text(),
+            loudness=_loudness(self._loudness),
         )
+
+
+def _loudness(said: dict[str, float] | None) -> Loudness | None:
+    if said is None or not {"I", "Peak"} <= said.keys():
+        return None
+    is_silent = said["I"] <= SILENT_LUFS
+    return Loudness(None if is_silent else said["I"], said["Peak"] if math.isfinite(said["Peak"]) else None)
 
 
 def _count(text: str | None) -> int | None:

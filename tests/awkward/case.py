@@ -36,6 +36,7 @@ class Refused:
     """It must end as failed, with this error code."""
 
     code: str
+    says: str = ""  # words that must be in the error
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,10 @@ def _measured(outcome: Outcome, row: dict[str, Any]) -> str:
 def _wrong(outcome: Outcome, case: Case, row: dict[str, Any]) -> list[str]:
     said = row["error_code"] or row["reason"]
     match case.expect:
-        case Refused(code):
-            return (
-                []
-                if (row["status"], said) == ("failed", code)
-                else [f"{row['status']} {said}, not failed {code}"]
-            )
+        case Refused(code, says):
+            if (row["status"], said) != ("failed", code):
+                return [f"{row['status']} {said}, not failed {code}"]
+            return [] if says in row["error"] else [f"the error does not say {says!r}"]
         case Skipped(reason):
             return (
                 []

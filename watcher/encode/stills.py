@@ -1,5 +1,6 @@
 """Makes still pictures: the poster and the storyboard."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,14 +33,16 @@ def poster(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> 
 
 
 def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench) -> tuple[Made, ...]:
-    """Make the sheets of the storyboard, in order."""
+    """Make the sheets of the storyboard, in order; when salvaging, as many as there are pictures for."""
     paths = [bench.folder / (command.SHEETS % number) for number in range(plan.sheets)]
     for keyframes_only in (True, False):
         arguments = command.storyboard(source, media, plan, keyframes_only=keyframes_only)
         if _is_made(arguments, paths[-1], media, bench, is_last=not keyframes_only):
             break
     else:
-        raise Failure("output_invalid", f"ffmpeg did not make {plan.sheets} sheets of the storyboard")
+        if not bench.is_salvaging:
+            raise Failure("output_invalid", f"ffmpeg did not make {plan.sheets} sheets of the storyboard")
+        paths = list(itertools.takewhile(_is_there, paths))
     return tuple(_sheets(paths, plan, bench))
 
 
@@ -57,6 +60,10 @@ def _is_made(arguments: list[str], path: Path, media: Media, bench: Bench, *, is
         # Where no picture passes nothing reaches the encoder, which is an error for ffmpeg.
         if is_last or failure.code != "encode_failed":
             raise
+    return _is_there(path)
+
+
+def _is_there(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 

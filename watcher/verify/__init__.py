@@ -28,18 +28,21 @@ playlists             are checked where they are made (`playlists`): no gap, eve
 
 from watcher.verify.film import package, stitched
 from watcher.verify.picture import chunk_output, chunk_source, has_errors, video_output, video_source, without
-from watcher.verify.sound import audio_output, audio_source
+from watcher.verify.sound import audio_output, audio_source, is_silent_track
 from watcher.verify.stills import still
 from watcher.verify.tracks import Found
+from watcher.verify.tracks import check_arrived as arrived
 from watcher.verify.tracks import read as tracks
 
 __all__ = [
     "Found",
+    "arrived",
     "audio_output",
     "audio_source",
     "chunk_output",
     "chunk_source",
     "has_errors",
+    "is_silent_track",
     "package",
     "still",
     "stitched",
