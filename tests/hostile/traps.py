@@ -117,7 +117,12 @@ def object_names(bait: Bait) -> list[str]:
     """Return names for a harmless film that would be something else on a command line."""
     return [
         *(f"concat:{bait.film}|x.mp4", f"file:{bait.film}", "-i.mp4", "frame%03d.mp4", "pipe:0"),
-        *(f"subfile,,start,0,end,9,,:{bait.film}.mp4", f"x.mp4; curl 127.0.0.1:{bait.port}", "| cat.mp4", "*.mp4"),
+        *(
+            f"subfile,,start,0,end,9,,:{bait.film}.mp4",
+            f"x.mp4; curl 127.0.0.1:{bait.port}",
+            "| cat.mp4",
+            "*.mp4",
+        ),
     ]
 
 
