@@ -43,7 +43,7 @@ CODES: dict[str, Code] = {
     "source_too_large": Code(
         "the source is beyond a limit on picture size, streams, memory or output",
         True,
-        "Upload a smaller version, or raise the limit it names (MAX_PIXELS, MAX_STREAMS, MAX_MEMORY_MB, MAX_OUTPUT_MB).",
+        "Upload a smaller version, or raise what it names: MAX_PIXELS, MAX_STREAMS, MAX_MEMORY_MB or MAX_OUTPUT_MB.",
     ),
     "source_too_long": Code(
         "the source plays longer than MAX_DURATION_SECONDS",
