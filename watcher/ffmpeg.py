@@ -347,8 +347,8 @@ def _translate(code: int, argv: list[str], listener: transcript.Listener) -> Fai
         return Outage("disk_full", "ffmpeg could not write: no space left on the device")
     command = transcript.clean(" ".join(["ffmpeg", *argv[1:]]))
     detail = f"ffmpeg {_ended(code)}: {listener.text()}\ncommand: {command}"
-    if code == -signal.SIGXCPU:
-        return Failure("source_too_costly", detail)
+    if code == -signal.SIGXCPU or listener.signal == signal.SIGXCPU:
+        return Failure("source_too_costly", f"it took all the processor time that it may: {detail}")
     if _TOO_LARGE.search(said):
         return Failure("source_too_large", detail)
     return Failure("encode_failed", detail)
