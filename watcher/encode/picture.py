@@ -30,15 +30,10 @@ def video(
     return _video(source, media, plan, bench, command.AGAIN + command.VIDEO, on_growth)
 
 
-def video_chunk(
-    source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench, *, threads: int | None = None
-) -> tuple[Made, ...]:
-    """Encode one chunk: one file for each of the plan's `chunked_rungs`, with the same frames and keyframes.
-
-    `threads` is for each decoder, filter and encoder; None leaves it to them.
-    """
+def video_chunk(source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench) -> tuple[Made, ...]:
+    """Encode one chunk: one file for each of the plan's `chunked_rungs`, with the same frames and keyframes."""
     rungs = plan.chunked_rungs
-    arguments = command.video_chunk(source, media, plan, chunk, threads=threads)
+    arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads)
     report = workbench.run(arguments, media, bench, chunk=chunk)
     paths = [bench.folder / command.rung_file(rung) for rung in rungs]
     each = workbench.probe_all(paths, bench, container=command.OWN_FORMAT, scan="start")

@@ -50,6 +50,8 @@ class Bench:
     folder: Path
     beat: Beat
     limits: ffmpeg.Limits
+    # For each decoder, filter and encoder of a chunk; None: as many as they like.
+    threads: int | None = None
 
 
 def run(

@@ -54,6 +54,7 @@ def package(attempt: Attempt) -> bool:
         width=poster.width,
         height=poster.height,
     )
+    attempt.seat.leave()
     outputs: list[ledger.NewOutput] = []
     # The film first: a poster or a playlist without a film would promise what is not there.
     for kind, made, name in (

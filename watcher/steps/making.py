@@ -97,6 +97,7 @@ def make_storyboard(attempt: Attempt) -> bool:
 
 def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind) -> bool:
     claim, shop = attempt.claim, attempt.shop
+    attempt.seat.leave()
     outputs: list[ledger.NewOutput] = []
     share = (1.0 - MADE) / len(parts)
     for number, part in enumerate(parts):
