@@ -26,8 +26,8 @@ Clock = Callable[[], datetime]
 # stands back behind the one before. Beside the first chunk the second has a fifth of a processor, the fifth and
 # later ones a fifteenth. Niceness beyond that would starve films on machines that do other things as well.
 NICENESS_OF_CHUNKS = (0, 6, 8, 10, 12)  # the last one repeats
-# The first part of the sound takes no time, and the rest can wait, as the poster can.
-NICENESS = {StepKind.AUDIO: 6, StepKind.STILLS: 6}
+# The first part of the sound takes no time, and the rest can wait, as still pictures can.
+NICENESS = {StepKind.AUDIO: 6, StepKind.STILLS: 6, StepKind.STORYBOARD: 8}
 
 
 @dataclass(frozen=True, slots=True)
