@@ -30,7 +30,7 @@ ROOMS = [
     {"command"},
     {"plan", "playlists"},
     {"fragments", "names", "retry", "media", "room", "transcript"},
-    {"beat", "config", "log"},
+    {"beat", "config", "log", "memory"},
     {"contrib", "envfile"},
     {"contract", "errors"},
 ]

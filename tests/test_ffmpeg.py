@@ -56,6 +56,25 @@ def test_the_report_counts_what_was_read_decoded_and_written(tmp_path: Path) -> 
     assert beat.fraction > 0.9
 
 
+def test_a_child_that_is_to_stand_back_does_so_for_its_session_too(tmp_path: Path) -> None:
+    """Linux may share the processors out among sessions before it looks at the niceness of processes."""
+    text = (
+        "import os, pathlib\n"
+        "group = pathlib.Path('/proc/self/autogroup')\n"
+        "pathlib.Path('said').write_text(f\"{os.nice(0)} {group.read_text() if group.exists() else ''}\")"
+    )
+    run(
+        folder=tmp_path,
+        binary=script(tmp_path / "program", text),
+        limits=ffmpeg.Limits(nice=7, is_confined=False),
+    )
+
+    niceness, _, group = (tmp_path / "said").read_text().partition(" ")
+    assert int(niceness) == os.nice(0) + 7
+    if group and os.geteuid() == 0:  # others are refused when another child stood back just before
+        assert group.split()[-2:] == ["nice", "7"]
+
+
 def test_a_failure_says_command_exit_code_and_last_lines_but_no_secret(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         run("-i", "http://127.0.0.1:1/secret-token", "-f", "null", "-", folder=tmp_path)

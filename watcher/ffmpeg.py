@@ -54,6 +54,7 @@ class Limits:
     media: timedelta | None = None  # how long what it makes may play
     pixels: int = 40_000_000  # a little above 8K UHD (7680x4320); 16384x8192 took 1.3 GB in one picture
     streams: int = 64  # a disc with many languages has about 40; a file with thousands is an attack on memory
+    nice: int = 0  # how far it stands back behind others for the processors: 0 (not at all) to 19
     is_confined: bool = True  # where the kernel can
 
 
@@ -269,7 +270,7 @@ def _execute(
     """Run a program behind the launcher; return its exit code, negative for the signal that ended it."""
     beat.check()
     bounds: dict[str, Any] = {"parent": os.getpid(), "memory_bytes": limits.memory_bytes}
-    bounds |= {"file_bytes": limits.file_bytes}
+    bounds |= {"file_bytes": limits.file_bytes, "nice": limits.nice}
     bounds["cpu_seconds"] = math.ceil(limits.cpu.total_seconds()) if limits.cpu else None
     if limits.is_confined:
         bounds["room"] = {"readable": room.readable, "writable": str(folder), "port": room.port}
