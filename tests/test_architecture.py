@@ -16,10 +16,10 @@ HOUSE = Path(__file__).parent.parent / "watcher"
 ROOMS = [
     {"__main__"},
     {"cli"},
-    {"demo", "doctor"},
+    {"demo", "doctor", "web"},
     {"display"},
     {"service"},
-    {"daemon", "localb2", "web"},
+    {"daemon", "localb2"},
     {"steps"},
     {"workshop", "invariants"},
     {"publish"},
@@ -31,16 +31,16 @@ ROOMS = [
     {"command"},
     {"plan", "playlists"},
     {"fragments", "names", "retry", "media", "room", "transcript"},
-    {"beat", "config", "log"},
-    {"envfile"},
-    {"crashpoint", "errors", "init"},
+    {"beat", "config", "log", "memory"},
+    {"contrib", "envfile"},
+    {"contract", "crashpoint", "errors", "init"},
 ]
 LEVELS = {module: level for level, room in enumerate(reversed(ROOMS)) for module in room}
 
 # Programs for a child process: they run on their own, so they import nothing of ours and nobody imports them.
 PROGRAMS = {
     "launcher": set[str](),
-    "probe": {"av", "keyframes", "measure", "pictures"},
+    "probe": {"av", "extent", "keyframes", "measure", "pictures", "sound"},
 }  # and their own modules
 
 # What only its owners may touch: a package or module, or one name in it.
@@ -56,6 +56,8 @@ DOORS = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "jinja2": {"web"},
+    "prometheus_client": {"web"},
+    "django": {"contrib"},
     "av": {"probe"},
     "imageio_ffmpeg": {"ffmpeg"},
     "structlog": {"log"},

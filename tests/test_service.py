@@ -144,7 +144,7 @@ def test_a_second_signal_ends_it_at_once_and_ffmpeg_with_it(house: House, where:
     house.upload(clip(house.folder / "long.mov", *encoding, seconds=30, size="1280x720"))
     house.cli("db", "upgrade")
     prefix = NAMESPACE if where == "first" else ()
-    process = house.start("run", prefix=prefix, DRAIN_SECONDS="600")
+    process = house.start("run", under=prefix, DRAIN_SECONDS="600")
     wait_for(lambda: ("video", "started") in house.events(), "the encode to begin")
     pid = first_process(house) if where == "first" else process.pid
     with closing(database.driver().connect(str(house.folder / "watcher.db"))) as locker:
@@ -159,7 +159,7 @@ def test_a_second_signal_ends_it_at_once_and_ffmpeg_with_it(house: House, where:
 @needs_namespace
 def test_a_containers_first_process_buries_orphans_and_ends_well(house: House) -> None:
     script = '(sleep 0.2 &); (sleep 3 &); exec "$@"'  # one dies before Watcher starts, one later
-    process = house.start("run", prefix=(*NAMESPACE, "sh", "-c", script, "sh"))
+    process = house.start("run", under=(*NAMESPACE, "sh", "-c", script, "sh"))
     wait_for(lambda: "watching" in (house.folder / "log.txt").read_text(), "the daemon to watch")
     pid = first_process(house)
     wait_for(lambda: not [child for child in children(pid) if child == "sleep"], "the orphan to be buried")

@@ -42,6 +42,8 @@ _SECRET = frozenset({"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY", "DATABASE_UR
 _SQLITE = "sqlite:///"
 _PREFIX_BYTES = 200  # of the 1,024 that B2 allows a name: the rest is for the source's name and ours below it
 _TOKEN_CHARACTERS = 16  # 64 bits even of hexadecimal digits: no guessing over a network gets through these
+# What streaming services and broadcasters ask for lies between -24 and -14; beyond these a sign is missing.
+QUIETEST_LUFS, LOUDEST_LUFS = -31.0, -9.0
 _SHOWN_CHARACTERS = 60  # of a refused value: enough to recognise it
 
 
@@ -76,6 +78,11 @@ def load(environ: Mapping[str, str] | None = None, *, needs_b2: bool = True) -> 
 def notify_socket() -> str | None:
     """Return the address of the service manager's socket; None where there is no such manager."""
     return os.environ.get("NOTIFY_SOCKET") or None
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stripped(value: object) -> object:
@@ -160,6 +167,23 @@ def _heights(value: object) -> object:
         raise ValueError(f"{_shown(value)} is not a list of heights such as 720,480") from None
 
 
+def _loudness(value: object) -> object:
+    if value is None or isinstance(value, float):
+        return value
+    text = str(value).strip().lower()
+    if text in ("off", "no"):
+        return None
+    try:
+        lufs = float(text)
+    except ValueError:
+        lufs = float("nan")
+    if not QUIETEST_LUFS <= lufs <= LOUDEST_LUFS:  # never true of nan
+        raise ValueError(
+            f"{_shown(value)} is neither off nor a loudness in LUFS from {QUIETEST_LUFS:g} to {LOUDEST_LUFS:g}"
+        )
+    return lufs
+
+
 def _own_folder(value: Path) -> Path:
     try:
         folder = value.expanduser().resolve()
@@ -186,8 +210,7 @@ def _program(value: str) -> Path:
 
 def _seats() -> int:
     """Return a quarter of the cores: one ffmpeg keeps about four busy when it decodes, scales and encodes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(2, cores // 4), 64)
+    return min(max(2, cores() // 4), 64)
 
 
 _Text = Annotated[str, BeforeValidator(_stripped)]
@@ -225,6 +248,9 @@ class Settings(BaseSettings):
         tuple[Annotated[int, Field(ge=144, le=2160)], ...], NoDecode, BeforeValidator(_heights)
     ] = (720, 480, 360)
     quality: Annotated[Literal["fast", "balanced", "small"], BeforeValidator(_lowered)] = "balanced"
+
+    loudness: Annotated[float | None, BeforeValidator(_loudness)] = None
+    salvage: Annotated[bool, BeforeValidator(_lowered)] = False
 
     seats: int = Field(default_factory=_seats, ge=1, le=64)
     max_attempts: int = Field(4, ge=1, le=100)

@@ -33,17 +33,22 @@ CODES: dict[str, Code] = {
     "source_truncated": Code(
         "the source ends before the duration or the frames that its container declares",
         True,
-        "The upload was probably cut short: upload the file again.",
+        "The upload was probably cut short: upload the file again, or publish what there is with SALVAGE=yes.",
     ),
     "source_damaged": Code(
         "parts of the source cannot be decoded",
         True,
-        "Export or upload the file again.",
+        "Export or upload the file again, or publish what can be read with SALVAGE=yes.",
+    ),
+    "source_encrypted": Code(
+        "the source is encrypted or copy-protected",
+        True,
+        "Upload a version without protection (DRM).",
     ),
     "source_too_large": Code(
         "the source is beyond a limit on picture size, streams, memory or output",
         True,
-        "Upload a smaller version, or raise the limit that the error names (MAX_...) and `watcher requeue ID`.",
+        "Upload a smaller version, or raise what it names: MAX_PIXELS, MAX_STREAMS, MAX_MEMORY_MB or MAX_OUTPUT_MB.",
     ),
     "source_too_long": Code(
         "the source plays longer than MAX_DURATION_SECONDS",
@@ -118,6 +123,18 @@ CODES: dict[str, Code] = {
         "Free space, or point SCRATCH_DIR at a larger disk.",
     ),
 }
+
+# Codes that an Outage carries: they end no attempt.
+WORLD = frozenset(
+    (
+        "b2_unavailable",
+        "b2_unauthorized",
+        "b2_bucket_gone",
+        "b2_cap_exceeded",
+        "database_unavailable",
+        "disk_full",
+    )
+)
 
 
 class Failure(Exception):

@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -71,6 +82,14 @@ SUPERSEDED = "superseded"
 # The reasons of a video whose source is not in the bucket any more, or is there but hidden.
 SOURCE_DELETED = "source_deleted"
 SOURCE_HIDDEN = "source_hidden"
+# The reason of a completed video that is not all of its source.
+SALVAGED = "salvaged"
+
+# What of a video's story the operator wants to see of all videos at once.
+TROUBLE = ("failed", "handed_back", "rescued", "retried")
+# What the two indexes that hold few rows are limited to. A query must use the same words to go through them.
+IS_TROUBLE = text(f"what IN ({', '.join(repr(what) for what in TROUBLE)})")
+HAS_OUTAGES = text("outages > 0")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -118,8 +137,13 @@ class Video(Base):
     __tablename__ = "videos"
     __table_args__ = (
         UniqueConstraint("bucket_id", "file_id", name="videos_identity"),
-        Index("videos_name", "bucket_id", "name"),
-        Index("videos_status", "status", "id"),
+        Index("videos_name", "name", "bucket_id"),
+        Index("videos_file", "file_id"),
+        # With the name, so that a search reads no rows of the table, each of which holds kilobytes.
+        Index("videos_status", "status", "id", "name"),
+        Index("videos_search", "id", "name"),
+        Index("videos_tally", "status", "error_code"),
+        Index("videos_completed", "completed_at", "duration_seconds", "size_bytes"),
         # A reused id could hand one video's scratch folder or output names to another.
         {"sqlite_autoincrement": True},
     )
@@ -149,6 +173,10 @@ class Video(Base):
     height: Mapped[int | None]
     media: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     plan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    audio_language: Mapped[str | None] = mapped_column(Text)  # of the sound that was chosen, as tagged
+    loudness_lufs: Mapped[float | None]  # integrated, of the sound that is published; None for silence
+    true_peak_dbfs: Mapped[float | None]
+    gain_db: Mapped[float | None]  # by which the sound was turned up or down
     run: Mapped[int] = mapped_column(server_default="1")  # counts how often it was begun from scratch
 
 
@@ -159,6 +187,9 @@ class Step(Base):
     __table_args__ = (
         UniqueConstraint("video_id", "kind", "ordinal", name="steps_identity"),
         Index("steps_due", "status", "due_at", "id"),
+        Index(
+            "steps_outages", "status", "error_code", sqlite_where=HAS_OUTAGES, postgresql_where=HAS_OUTAGES
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -230,7 +261,10 @@ class Event(Base):
     """The append-only story of every video."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("events_video", "video_id", "id"),)
+    __table_args__ = (
+        Index("events_video", "video_id", "id"),
+        Index("events_trouble", "at", sqlite_where=IS_TROUBLE, postgresql_where=IS_TROUBLE),
+    )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcTime)

@@ -4,7 +4,6 @@ Sits before everything else. Knows nothing of videos.
 """
 
 import base64
-import binascii
 import hmac
 import ipaddress
 import urllib.parse
@@ -113,6 +112,6 @@ def _given(header: str) -> bytes:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             return b""
     return b""

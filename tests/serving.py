@@ -1,0 +1,27 @@
+"""The web application on a port of its own, in a thread of the test's process."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import uvicorn
+from house import wait_for
+
+from watcher import config, web
+
+
+@contextmanager
+def served(settings: config.Settings) -> Iterator[str]:
+    """Serve the application on 127.0.0.1 for as long as the block runs; gives its base URL."""
+    app = web.create(settings)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            wait_for(lambda: server.started, "the web application to start")
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
