@@ -203,6 +203,32 @@ def _channels(track: Mapping[str, Any]) -> str:
     return known or clean(track["layout"] or f"{track['channels']} channels")
 
 
+def told_events(events: Sequence[Any]) -> list[Any]:
+    """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
+    told, announced = [], False
+    for event in events:
+        is_routine = event.what in ("started", "finished")
+        if is_routine and event.step == "announce":
+            if announced:
+                continue
+            announced = event.what == "finished"
+        if is_routine and event.step and ":" in event.step and (event.detail or {}).get("attempt", 1) == 1:
+            continue
+        told.append(event)
+    return told
+
+
+def told(detail: Mapping[str, Any]) -> str:
+    words = []
+    if detail.get("attempt", 1) > 1:
+        words.append(f"attempt {detail['attempt']}")
+    for field in _TOLD:
+        value = detail.get(field)
+        if value:
+            words.append(", ".join(value) if isinstance(value, list) else str(value))
+    return ": ".join(words)
+
+
 def _status(row: Mapping[str, Any]) -> Text:
     why = row["error_code"] if row["status"] == "failed" else row["reason"]
     text = Text(row["status"], style=STYLES.get(row["status"], ""))
@@ -223,21 +249,6 @@ def _state(row: Mapping[str, Any], kinds: list[str], *, with_bars: bool) -> Text
         doing = "waiting" if not kinds else kinds[0] if len(kinds) == 1 else f"{len(kinds)} steps"
         text.append(f" {doing}", style="dim")
     return text
-
-
-def told_events(events: Sequence[Any]) -> list[Any]:
-    """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
-    told, announced = [], False
-    for event in events:
-        is_routine = event.what in ("started", "finished")
-        if is_routine and event.step == "announce":
-            if announced:
-                continue
-            announced = event.what == "finished"
-        if is_routine and event.step and ":" in event.step and (event.detail or {}).get("attempt", 1) == 1:
-            continue
-        told.append(event)
-    return told
 
 
 def _steps(steps: Sequence[Any]) -> Table:
@@ -269,17 +280,6 @@ def _events(events: Sequence[Any]) -> Table:
             Text(clean(told(event.detail or {}))),
         )
     return table
-
-
-def told(detail: Mapping[str, Any]) -> str:
-    words = []
-    if detail.get("attempt", 1) > 1:
-        words.append(f"attempt {detail['attempt']}")
-    for field in _TOLD:
-        value = detail.get(field)
-        if value:
-            words.append(", ".join(value) if isinstance(value, list) else str(value))
-    return ": ".join(words)
 
 
 def _plain(value: object) -> str:
