@@ -16,10 +16,10 @@ HOUSE = Path(__file__).parent.parent / "watcher"
 ROOMS = [
     {"__main__"},
     {"cli"},
-    {"demo", "doctor"},
+    {"demo", "doctor", "web"},
     {"board"},
     {"display"},
-    {"daemon", "localb2", "web"},
+    {"daemon", "localb2"},
     {"steps"},
     {"workshop", "invariants"},
     {"publish"},
@@ -40,7 +40,7 @@ LEVELS = {module: level for level, room in enumerate(reversed(ROOMS)) for module
 # Programs for a child process: they run on their own, so they import nothing of ours and nobody imports them.
 PROGRAMS = {
     "launcher": set[str](),
-    "probe": {"av", "keyframes", "measure", "pictures"},
+    "probe": {"av", "extent", "keyframes", "measure", "pictures", "sound"},
 }  # and their own modules
 
 # What only its owners may touch: a package or module, or one name in it.

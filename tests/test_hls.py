@@ -180,15 +180,14 @@ def test_the_master_promises_no_less_than_the_peak_and_not_much_more(film: Film)
 
 
 # Chromium's own player puts the first segments of all playlists at 0, whatever their times: lip sync is lost.
-NOT_FILLED_UP = pytest.mark.xfail(reason="a late picture, and a late sound that is copied, are not filled up")
 
 
 @pytest.mark.parametrize(
     ("source", "late"),
     [
-        pytest.param("encoded.mov", "picture", marks=NOT_FILLED_UP),
-        pytest.param("copied.mp4", "picture", marks=NOT_FILLED_UP),
-        pytest.param("copied.mp4", "sound", marks=NOT_FILLED_UP),
+        ("encoded.mov", "picture"),
+        ("copied.mp4", "picture"),
+        ("copied.mp4", "sound"),
         ("encoded.mov", "sound"),
     ],
 )

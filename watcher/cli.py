@@ -186,7 +186,7 @@ def show(
                     stats.steps(db, row["id"]),
                     stats.outputs(db, row["id"]),
                     stats.events(db, row["id"]),
-                    hint=whole.hint if whole is not None else None,
+                    whole=whole,
                     now=daemon.now(),
                     is_full=full,
                 )
@@ -265,8 +265,8 @@ def examine(
     is_well = True
     for finding in doctor.examine(settings, is_deep=deep):
         detail = Text(display.clean(finding.detail))
-        if finding.hint:
-            detail.append(f"\n{display.clean(finding.hint)}", style="dim")
+        for line in finding.hint.splitlines():
+            detail.append(f"\n{display.clean(line)}", style="dim")
         table.add_row(Text(finding.verdict, style=styles[finding.verdict]), finding.subject, detail)
         is_well = is_well and finding.verdict != "problem"
     _out.print(table)

@@ -42,6 +42,8 @@ _SECRET = frozenset({"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY", "DATABASE_UR
 _SQLITE = "sqlite:///"
 _PREFIX_BYTES = 200  # of the 1,024 that B2 allows a name: the rest is for the source's name and ours below it
 _TOKEN_CHARACTERS = 16  # 64 bits even of hexadecimal digits: no guessing over a network gets through these
+# What streaming services and broadcasters ask for lies between -24 and -14; beyond these a sign is missing.
+QUIETEST_LUFS, LOUDEST_LUFS = -31.0, -9.0
 _SHOWN_CHARACTERS = 60  # of a refused value: enough to recognise it
 
 
@@ -155,6 +157,23 @@ def _heights(value: object) -> object:
         raise ValueError(f"{_shown(value)} is not a list of heights such as 720,480") from None
 
 
+def _loudness(value: object) -> object:
+    if value is None or isinstance(value, float):
+        return value
+    text = str(value).strip().lower()
+    if text in ("off", "no"):
+        return None
+    try:
+        lufs = float(text)
+    except ValueError:
+        lufs = float("nan")
+    if not QUIETEST_LUFS <= lufs <= LOUDEST_LUFS:  # never true of nan
+        raise ValueError(
+            f"{_shown(value)} is neither off nor a loudness in LUFS from {QUIETEST_LUFS:g} to {LOUDEST_LUFS:g}"
+        )
+    return lufs
+
+
 def _own_folder(value: Path) -> Path:
     try:
         folder = value.expanduser().resolve()
@@ -220,6 +239,9 @@ class Settings(BaseSettings):
         tuple[Annotated[int, Field(ge=144, le=2160)], ...], NoDecode, BeforeValidator(_heights)
     ] = (720, 480, 360)
     quality: Annotated[Literal["fast", "balanced", "small"], BeforeValidator(_lowered)] = "balanced"
+
+    loudness: Annotated[float | None, BeforeValidator(_loudness)] = None
+    salvage: Annotated[bool, BeforeValidator(_lowered)] = False
 
     seats: int = Field(default_factory=_seats, ge=1, le=64)
     max_attempts: int = Field(4, ge=1, le=100)

@@ -83,5 +83,7 @@ COLUMNS = (
         "text",
         "The storyboard's object name in the output bucket (WebVTT that names sprites), set while it may be read.",
     ),
+    Column("audio_language", "text", "The language of the sound that was chosen, as the source says it."),
+    Column("loudness_lufs", "number", "How loud the published sound is: integrated LUFS (EBU R 128)."),
 )  # fmt: skip
 NAMES = tuple(column.name for column in COLUMNS)

@@ -82,16 +82,19 @@ def story(
     outputs: Sequence[Any],
     events: Sequence[Any],
     *,
-    hint: str | None,
+    whole: Any,
     now: datetime,
     is_full: bool,
 ) -> RenderableType:
-    """Return what is known of one video; of a film's hundreds of chunks the first, and all that went wrong."""
+    """Return what is known of one video; of a film's hundreds of chunks the first, and all that went wrong.
+
+    `row` is the view's, `whole` the table's.
+    """
     if not is_full:
         steps = [
             step for step in steps if not (step.ordinal and step.status == "completed" and step.attempts == 1)
         ]
-        events = _told_events(events)
+        events = told_events(events)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -107,12 +110,14 @@ def story(
         facts.add_row("progress", f"{row['progress']:.0%}")
     if row["error_code"] is not None:
         facts.add_row("error", Text(f"{row['error_code']}: {clean(row['error'] or '')}"))
-    if hint:
-        facts.add_row("what to do", Text(hint))
+    if whole is not None and whole.hint:
+        facts.add_row("what to do", Text(whole.hint))
     if row["duration_seconds"] is not None:
         facts.add_row("length", length(row["duration_seconds"]))
     if row["width"] is not None:
         facts.add_row("picture", f"{row['width']} x {row['height']}")
+    if whole is not None and whole.media is not None:
+        facts.add_row("sound", Text(_sound(whole)))
     parts = [output for output in outputs if output.kind.endswith("_part")]
     for output in outputs:
         if is_full or output not in parts:
@@ -173,6 +178,57 @@ def ago(then: datetime | None, now: datetime) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def _sound(video: Any) -> str:
+    """Return which sound of a source was chosen, and how loud the published one is."""
+    track = video.media["audio"]
+    if track is None:
+        return "none"
+    words = [f"{clean(track['codec'])}, {_channels(track)}, {track['sample_rate']} Hz"]
+    language = video.audio_language or "no language given"
+    if track["tracks"] > 1:
+        words.append(f"track {track['number']} of {track['tracks']} ({clean(language)})")
+    elif video.audio_language:
+        words.append(clean(language))
+    if video.gain_db is not None:
+        words.append("silent" if video.loudness_lufs is None else f"{video.loudness_lufs:.1f} LUFS")
+    if video.true_peak_dbfs is not None:
+        words.append(f"true peak {video.true_peak_dbfs:.1f} dBFS")
+    if video.gain_db:
+        words.append(f"turned {'up' if video.gain_db > 0 else 'down'} by {abs(video.gain_db):.1f} dB")
+    return ", ".join(words)
+
+
+def _channels(track: Mapping[str, Any]) -> str:
+    known = {1: "mono", 2: "stereo"}.get(track["channels"])
+    return known or clean(track["layout"] or f"{track['channels']} channels")
+
+
+def told_events(events: Sequence[Any]) -> list[Any]:
+    """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
+    told, announced = [], False
+    for event in events:
+        is_routine = event.what in ("started", "finished")
+        if is_routine and event.step == "announce":
+            if announced:
+                continue
+            announced = event.what == "finished"
+        if is_routine and event.step and ":" in event.step and (event.detail or {}).get("attempt", 1) == 1:
+            continue
+        told.append(event)
+    return told
+
+
+def told(detail: Mapping[str, Any]) -> str:
+    words = []
+    if detail.get("attempt", 1) > 1:
+        words.append(f"attempt {detail['attempt']}")
+    for field in _TOLD:
+        value = detail.get(field)
+        if value:
+            words.append(", ".join(value) if isinstance(value, list) else str(value))
+    return ": ".join(words)
+
+
 def _status(row: Mapping[str, Any]) -> Text:
     why = row["error_code"] if row["status"] == "failed" else row["reason"]
     text = Text(row["status"], style=STYLES.get(row["status"], ""))
@@ -193,21 +249,6 @@ def _state(row: Mapping[str, Any], kinds: list[str], *, with_bars: bool) -> Text
         doing = "waiting" if not kinds else kinds[0] if len(kinds) == 1 else f"{len(kinds)} steps"
         text.append(f" {doing}", style="dim")
     return text
-
-
-def _told_events(events: Sequence[Any]) -> list[Any]:
-    """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
-    told, announced = [], False
-    for event in events:
-        is_routine = event.what in ("started", "finished")
-        if is_routine and event.step == "announce":
-            if announced:
-                continue
-            announced = event.what == "finished"
-        if is_routine and event.step and ":" in event.step and (event.detail or {}).get("attempt", 1) == 1:
-            continue
-        told.append(event)
-    return told
 
 
 def _steps(steps: Sequence[Any]) -> Table:
@@ -236,20 +277,9 @@ def _events(events: Sequence[Any]) -> Table:
         table.add_row(
             event.at.astimezone(UTC).strftime("%m-%d %H:%M:%S"),
             Text(f"{event.step} {event.what}" if event.step else event.what),
-            Text(clean(_told(event.detail or {}))),
+            Text(clean(told(event.detail or {}))),
         )
     return table
-
-
-def _told(detail: Mapping[str, Any]) -> str:
-    words = []
-    if detail.get("attempt", 1) > 1:
-        words.append(f"attempt {detail['attempt']}")
-    for field in _TOLD:
-        value = detail.get(field)
-        if value:
-            words.append(", ".join(value) if isinstance(value, list) else str(value))
-    return ": ".join(words)
 
 
 def _plain(value: object) -> str:

@@ -1,8 +1,10 @@
 """`watcher doctor`: looks at everything that the daemon needs and says what is missing. Changes nothing."""
 
-from collections.abc import Callable, Iterator
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from watcher import bucket, config, database, discovery, ffmpeg, invariants, scratch, stats, workshop
 from watcher.errors import Misconfigured, Outage
@@ -10,6 +12,16 @@ from watcher.errors import Misconfigured, Outage
 # Without these the rest works.
 USEFUL = {
     "deleteFiles": "remove intermediates and outputs that were replaced; without it they stay and cost storage",
+    "shareFiles": "play videos on the status page (`watcher web`)",
+}
+# What a bucket's CORS rule must allow for a page to play from it: downloads by name, in ranges.
+PLAYING: dict[str, Any] = {
+    "corsRuleName": "watcher-page",
+    "allowedOrigins": [],
+    "allowedOperations": ["b2_download_file_by_name"],
+    "allowedHeaders": ["range"],
+    "exposeHeaders": ["content-range"],
+    "maxAgeSeconds": 3600,
 }
 # Below this the encode of one film may fill the disk.
 ENOUGH_BYTES = 5 * 10**9
@@ -78,6 +90,40 @@ def _b2(settings: config.Settings) -> Iterator[Finding]:
     )
     if settings.output_bucket != settings.bucket:
         yield Finding("b2 bucket", "ok", f"{account.bucket(settings.output_bucket).name} takes the outputs")
+    yield from _page(account, settings)
+
+
+def _page(account: bucket.Account, settings: config.Settings) -> Iterator[Finding]:
+    """Look whether browsers may read the outputs for a page: B2 asks the bucket's CORS rules."""
+    if "listBuckets" not in account.capabilities:
+        yield Finding(
+            "status page", "warning", "the key lacks listBuckets: cannot see the bucket's CORS rules"
+        )
+        return
+    rules = account.bucket(settings.output_bucket).cors_rules()
+    origins = sorted({origin for rule in rules if _lets_play(rule) for origin in rule["allowedOrigins"]})
+    if origins:
+        allowed = "pages of any origin" if "*" in origins else f"pages of {', '.join(origins)}"
+        yield Finding("status page", "ok", f"{allowed} may play from bucket {settings.output_bucket}")
+        return
+    host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
+    page = f"http://{host}:{settings.web_port}"
+    rule = {**PLAYING, "allowedOrigins": [page]}
+    yield Finding(
+        "status page",
+        "warning",
+        f"the CORS rules of bucket {settings.output_bucket} let no page play from it",
+        f"To allow it for pages opened at {page}{', in place of the rules that are there' if rules else ''}"
+        " (with the command of PyPI's package b2):\n"
+        f"b2 bucket update {shlex.quote(settings.output_bucket)} --cors-rules {shlex.quote(json.dumps([rule]))}",
+    )
+
+
+def _lets_play(rule: Mapping[str, Any]) -> bool:
+    headers = [header.lower() for header in rule.get("allowedHeaders") or ()]
+    return PLAYING["allowedOperations"][0] in rule["allowedOperations"] and (
+        "*" in headers or "range" in headers
+    )
 
 
 def _ffmpeg(settings: config.Settings) -> Iterator[Finding]:

@@ -33,12 +33,17 @@ CODES: dict[str, Code] = {
     "source_truncated": Code(
         "the source ends before the duration or the frames that its container declares",
         True,
-        "The upload was probably cut short: upload the file again.",
+        "The upload was probably cut short: upload the file again, or publish what there is with SALVAGE=yes.",
     ),
     "source_damaged": Code(
         "parts of the source cannot be decoded",
         True,
-        "Export or upload the file again.",
+        "Export or upload the file again, or publish what can be read with SALVAGE=yes.",
+    ),
+    "source_encrypted": Code(
+        "the source is encrypted or copy-protected",
+        True,
+        "Upload a version without protection (DRM).",
     ),
     "source_too_large": Code(
         "the source is beyond a limit on picture size, streams, memory or output",

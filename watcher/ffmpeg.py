@@ -194,6 +194,7 @@ def probe(
     scan: Literal["none", "packets", "start", "keyframes"],
     formats: Sequence[str],
     protocols: Sequence[str],
+    size_bytes: int | None = None,
 ) -> list[dict[str, Any]]:
     """Look into each container with the prober, whose module says what comes back.
 
@@ -207,6 +208,7 @@ def probe(
         "formats": list(formats),
     }
     request |= {"protocols": list(protocols), "max_streams": limits.streams, "max_pixels": limits.pixels}
+    request["size_bytes"] = size_bytes
     answer: list[str] = [""]
 
     def listen(line: str) -> None:

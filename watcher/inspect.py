@@ -1,6 +1,8 @@
 """Finds out what a source is: facts for the plan, or the reason why there is nothing to do."""
 
+import dataclasses
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 from watcher import command, ffmpeg
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip
-from watcher.media import AudioTrack, Keyframe, Media, VideoTrack
+from watcher.media import AudioTrack, Cut, Keyframe, Media, VideoTrack
 
 # What a name or a content type promises: a source that promised nothing and holds nothing is no error.
 VIDEO_ENDINGS = frozenset(
@@ -29,6 +31,9 @@ TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
 # VP8 and VP9 keep transparency beside the picture, where only the codec's own library looks.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# What an AVI may lack of the size in its header (padding), and from where on that size means "not known".
+AVI_SLACK_BYTES, AVI_MOST_BYTES = 4096, 0xFFFF0000
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}")
 MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
 
@@ -41,16 +46,58 @@ def inspect(
     folder: Path,
     beat: Beat,
     limits: ffmpeg.Limits,
+    is_salvaging: bool = False,
 ) -> Media:
     """Return what `source` holds; `name` and `content_type` are only used to say what is wrong.
 
+    When salvaging, a file that is cut short and has an index is described as far as it can be read.
     Raises Skip("not_a_video" | "audio_only" | "image"), Failure("unreadable" | "no_picture" |
-    "source_truncated" | "source_too_large" | "source_too_long" | "source_too_costly"), or
+    "source_truncated" | "source_encrypted" | "source_too_large" | "source_too_long" | "source_too_costly"), or
     Failure("encode_failed") when bytes could not be fetched.
     """
     claim = _claim(name, content_type)
     if size_bytes == 0:
         raise _refusal(claim, "the file is empty")
+    found = _look(source, claim, size_bytes, folder=folder, beat=beat, limits=limits)
+    container = str(found["container"]).split(",")[0]
+    streams = {one["index"]: one for one in found["streams"]}
+    _check_kind(found, container, streams, claim)
+    track = streams[found["video"]["index"]]
+    if any(TOO_MANY_PIXELS in line for line in found["log"]) and found["video"]["picture"] is None:
+        raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
+    picture = _picture(found["video"]["picture"], track, container, claim)
+    _check_length(container, found, track, limits)
+    sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
+    media = Media(
+        container=container,
+        size_bytes=size_bytes,
+        start_seconds=found["start_seconds"] or 0.0,
+        duration_seconds=found["duration_seconds"],
+        is_duration_trusted=_is_trusted(container, found),
+        video=_video(track, picture, found["video"]["keyframes"]),
+        audio=_audio(sound, found["audio"]) if sound is not None else None,
+    )
+    # The index of an MP4 says where its last frame lies: a cut one is found before anything is encoded.
+    needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
+    if needed > size_bytes:
+        detail = f"it has {size_bytes} bytes; its index reaches to {needed}"
+        for one in (track, sound):
+            if one and one["indexed"]:
+                one["indexed"] = one["indexed"]["readable"]
+        video = _video(track, picture, found["video"]["keyframes"])
+        media = _cut(media, video, _audio(sound, found["audio"]) if sound is not None else None, detail)
+    elif found["declared"] and size_bytes + AVI_SLACK_BYTES < found["declared"]["bytes"] < AVI_MOST_BYTES:
+        detail = f"it has {size_bytes} bytes; its header says {found['declared']['bytes']}"
+        media = dataclasses.replace(media, cut=Cut(found["declared"]["seconds"], None, detail))
+    if media.cut is not None and (not is_salvaging or not media.duration_seconds):
+        readable = f"readable: {media.duration_seconds or 0.0:.1f} of {media.cut.seconds or 0.0:.1f} s"
+        raise Failure("source_truncated", f"{media.cut.detail}; {readable}")
+    return media
+
+
+def _look(
+    source: str | Path, claim: str | None, size_bytes: int, *, folder: Path, beat: Beat, limits: ffmpeg.Limits
+) -> dict[str, Any]:
     try:
         [found] = ffmpeg.probe(
             [source],
@@ -61,15 +108,24 @@ def inspect(
             scan="none",
             formats=(*command.VIDEO_FORMATS, *command.AUDIO_FORMATS),
             protocols=command.protocols(source),
+            size_bytes=size_bytes,
         )
     except Failure as failure:
         if failure.code != "unreadable":
             raise
         if NO_INDEX in failure.detail:
-            raise Failure("source_truncated", f"an MP4 whose end is missing: {failure.detail}") from failure
+            raise Failure(
+                "source_truncated",
+                f"an MP4 whose end is missing, with its index; readable: nothing: {failure.detail}",
+            ) from failure
         raise _refusal(claim, failure.detail) from failure
-    container = str(found["container"]).split(",")[0]
-    streams = {one["index"]: one for one in found["streams"]}
+    return found
+
+
+def _check_kind(
+    found: dict[str, Any], container: str, streams: dict[int, dict[str, Any]], claim: str | None
+) -> None:
+    """Raise unless it holds a picture that moves, as far as its header tells."""
     if found["brand"] in IMAGE_BRANDS:
         raise Skip("image", f"a photograph ({found['brand']})")
     if found["video"] is None or container not in command.VIDEO_FORMATS:
@@ -78,28 +134,23 @@ def inspect(
                 "audio_only", f"it holds sound ({streams[found['audio']['index']]['codec']}) and no picture"
             )
         raise _refusal(claim, f"the container ({container}) holds neither picture nor sound")
-    picture = found["video"]["picture"]
-    track = streams[found["video"]["index"]]
+    if container == "gif" and streams[found["video"]["index"]]["counted_frames"] == 1:
+        raise Skip("image", "a GIF of a single picture")
+
+
+def _picture(
+    picture: dict[str, Any] | None, track: dict[str, Any], container: str, claim: str | None
+) -> dict[str, Any]:
+    """Return the facts of the first picture that was decoded, or raise because there is none."""
     if picture is None:
-        if any(TOO_MANY_PIXELS in line for line in found["log"]):
-            raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
         if claim != "video":  # bytes that look like one of the formats without a header
             raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
-        raise Failure("no_picture", f"no frame of the {track['codec']} track can be decoded")
-    if container == "gif" and track["counted_frames"] == 1:
-        raise Skip("image", "a GIF of a single picture")
-    sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
-    _check_size(track, sound, size_bytes)
-    _check_length(container, found, track, limits)
-    return Media(
-        container=container,
-        size_bytes=size_bytes,
-        start_seconds=found["start_seconds"] or 0.0,
-        duration_seconds=found["duration_seconds"],
-        is_duration_trusted=_is_trusted(container, found),
-        video=_video(track, picture, found["video"]["keyframes"]),
-        audio=_audio(sound) if sound is not None else None,
-    )
+        raise Failure(
+            "no_picture", f"no frame of the {track['codec']} track can be decoded; readable: nothing"
+        )
+    if picture.get("is_encrypted"):
+        raise Failure("source_encrypted", f"its {track['codec']} track is encrypted")
+    return picture
 
 
 def _claim(name: str, content_type: str) -> str | None:
@@ -119,11 +170,23 @@ def _refusal(claim: str | None, detail: str) -> Failure | Skip:
     return Skip(reason, detail)
 
 
-def _check_size(track: dict[str, Any], sound: dict[str, Any] | None, size_bytes: int) -> None:
-    """The index of an MP4 says where its last frame lies: a cut one is found before anything is encoded."""
-    needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
-    if needed > size_bytes:
-        raise Failure("source_truncated", f"it has {size_bytes} bytes; its index reaches to {needed}")
+def _cut(whole: Media, video: VideoTrack, audio: AudioTrack | None, detail: str) -> Media:
+    """Return the facts of what can be read of a cut MP4, of which `video` and `audio` tell."""
+    assert whole.video is not None  # as `video` is a part of it
+    there = tuple(key for key in video.keyframes or () if key.seconds < _end(video))
+    heard = audio if audio is not None and audio.packets != 0 else None
+    ends = [_end(track) for track in (video, heard) if track is not None]
+    return dataclasses.replace(
+        whole,
+        duration_seconds=max(ends) - whole.start_seconds if video.frames else 0.0,
+        video=dataclasses.replace(video, keyframes=there or None),
+        audio=heard,
+        cut=Cut(whole.duration_seconds, whole.video.frames, detail),
+    )
+
+
+def _end(track: VideoTrack | AudioTrack) -> float:
+    return (track.start_seconds or 0.0) + (track.duration_seconds or 0.0)
 
 
 def _check_length(
@@ -182,7 +245,7 @@ def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, 
     )
 
 
-def _audio(track: dict[str, Any]) -> AudioTrack:
+def _audio(track: dict[str, Any], choice: dict[str, Any]) -> AudioTrack:
     return AudioTrack(
         index=track["index"],
         codec=track["codec"],
@@ -194,7 +257,17 @@ def _audio(track: dict[str, Any]) -> AudioTrack:
         bit_rate=track["bit_rate"],
         packets=track["indexed"]["count"] if track["indexed"] else None,
         hidden=_hidden(track),
+        layout=track["layout"] if not str(track["layout"]).endswith("channels") else None,
+        language=_language(track["language"]),
+        number=choice["number"],
+        tracks=choice["tracks"],
     )
+
+
+def _language(tag: str | None) -> str | None:
+    """Return a language tag in the form that ISO 639 and BCP 47 have; None for "undetermined" or other text."""
+    tag = (tag or "").strip().lower()
+    return tag if LANGUAGE.fullmatch(tag) and tag not in ("und", "unk") else None
 
 
 def _hidden(track: dict[str, Any]) -> int:
@@ -206,6 +279,8 @@ def _duration(track: dict[str, Any]) -> float | None:
     if indexed := track["indexed"]:
         shown = indexed["shown"]
         # The last packet's duration is the mean of the others; an edit list may hide some of the first ones.
+        if not shown:
+            return 0.0
         return (
             float(indexed["span_seconds"] * shown / (shown - 1)) if shown > 1 else track["duration_seconds"]
         )

@@ -77,6 +77,19 @@ class AudioTrack:
     bit_rate: int | None  # bits per second
     packets: int | None = None  # as the container's index counts them; None without a complete index
     hidden: int = 0  # packets that an edit list keeps from being heard
+    layout: str | None = None  # of the channels, in ffmpeg's words: "5.1(side)"; None when unknown
+    language: str | None = None  # as the container tags it: "eng"
+    number: int = 1  # among the sound tracks, from 1
+    tracks: int = 1  # how many sound tracks the source has
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How much there would be of a file that ends too early."""
+
+    seconds: float | None
+    frames: int | None
+    detail: str  # how one knows
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,7 @@ class Media:
     is_duration_trusted: bool  # False where the demuxer only guesses it from the bit rate
     video: VideoTrack | None
     audio: AudioTrack | None
+    cut: Cut | None = None  # set when all of the above is only what can be read of a file that is cut short
 
 
 _media = TypeAdapter(Media)

@@ -82,6 +82,8 @@ SUPERSEDED = "superseded"
 # The reasons of a video whose source is not in the bucket any more, or is there but hidden.
 SOURCE_DELETED = "source_deleted"
 SOURCE_HIDDEN = "source_hidden"
+# The reason of a completed video that is not all of its source.
+SALVAGED = "salvaged"
 
 # What of a video's story the operator wants to see of all videos at once.
 TROUBLE = ("failed", "handed_back", "rescued", "retried")
@@ -171,6 +173,10 @@ class Video(Base):
     height: Mapped[int | None]
     media: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     plan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    audio_language: Mapped[str | None] = mapped_column(Text)  # of the sound that was chosen, as tagged
+    loudness_lufs: Mapped[float | None]  # integrated, of the sound that is published; None for silence
+    true_peak_dbfs: Mapped[float | None]
+    gain_db: Mapped[float | None]  # by which the sound was turned up or down
     run: Mapped[int] = mapped_column(server_default="1")  # counts how often it was begun from scratch
 
 

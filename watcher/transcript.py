@@ -3,6 +3,7 @@
 Knows nothing of processes. The words are ffmpeg's own; what a source says of itself, in tags, is never taken for them.
 """
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,12 +32,20 @@ _CUT = re.compile(
     r"File ended prematurely|partial file|LZW decode failed|Error during demuxing: Invalid data"
 )
 _CORRUPT_PACKET = re.compile(r"corrupt input packet in stream|invalid as first byte of an EBML number")
+# Recordings put one after the other: the demuxer cannot tell that the last picture before the join is whole, and
+# takes it for cut. The clock jumps there, where packets that were lost leave it alone.
+_JOIN = re.compile(r"timestamp discontinuity")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
 _NOT_READ = re.compile(
     r"Stream ends prematurely|HTTP error|Server returned [45]|Connection (?:refused|reset|timed out)"
     r"|Error during demuxing: (?:Input/output|Connection|Immediate exit)"
 )
+# What the filter `ebur128` says at its end: this line, then several without a level. A source's tags, which
+# stand at the beginning, are indented and have a colon before their text.
+_LOUDNESS_FOLLOWS = re.compile(r"\[Parsed_ebur128_\d+\] \[info\] Summary:")
+_LOUDNESS = re.compile(r"(I|Peak): +(-?[\d.]+|-?inf) (?:LUFS|dBFS)")
+SILENT_LUFS = -70.0  # where the measure ends: what is not louder counts as silence
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -58,6 +67,14 @@ class Wrote:
 
 
 @dataclass(frozen=True)
+class Loudness:
+    """How loud sound is as a whole, by EBU R 128; None for silence."""
+
+    lufs: float | None  # integrated
+    peak_dbfs: float | None  # true peak: between the samples too
+
+
+@dataclass(frozen=True)
 class Report:
     """How a run of ffmpeg went that ended with exit code 0, which proves nothing."""
 
@@ -71,6 +88,7 @@ class Report:
     is_cut: bool  # the demuxer met the end of the file too early
     is_unread: bool  # bytes did not arrive
     text: str  # the last lines that ffmpeg said
+    loudness: Loudness | None = None  # where it was measured
 
 
 class Listener:
@@ -89,8 +107,11 @@ class Listener:
         self._wrote: dict[tuple[int, int], Wrote] = {}
         self._corrupt_packets = 0
         self._corrupt_frames = 0
+        self._is_at_join = False
         self._is_cut = False
         self._is_unread = False
+        self._loudness: dict[str, float] | None = None
+        self._is_about_loudness = False
         self._head: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._other: deque[str] = deque(
@@ -123,14 +144,26 @@ class Listener:
         # What the source says of itself, in tags of any wording, comes at "info", or goes on without a level.
         leveled = _LEVEL.match(line)
         if leveled is None:
+            if self._is_about_loudness and self._loudness is not None:
+                if found := _LOUDNESS.fullmatch(line):
+                    self._loudness[found[1]] = float(found[2])
+                return
             self._other.append(line)
             return
+        self._is_about_loudness = False
         if leveled["level"] == "info":
+            if _LOUDNESS_FOLLOWS.fullmatch(line):
+                self._is_about_loudness, self._loudness = True, {}
             return
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())
             return
-        self._corrupt_packets += bool(_CORRUPT_PACKET.search(line))
+        if _CORRUPT_PACKET.search(line):
+            self._corrupt_packets += 1
+            self._is_at_join = True
+        elif self._is_at_join and _JOIN.search(line):
+            self._corrupt_packets -= 1
+            self._is_at_join = False
         self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
         self._is_cut |= bool(_CUT.search(line))
         self._is_unread |= bool(_NOT_READ.search(line))
@@ -169,7 +202,15 @@ class Listener:
             is_cut=self._is_cut,
             is_unread=self._is_unread,
             text=self.text(),
+            loudness=_loudness(self._loudness),
         )
+
+
+def _loudness(said: dict[str, float] | None) -> Loudness | None:
+    if said is None or not {"I", "Peak"} <= said.keys():
+        return None
+    is_silent = said["I"] <= SILENT_LUFS
+    return Loudness(None if is_silent else said["I"], said["Peak"] if math.isfinite(said["Peak"]) else None)
 
 
 def _count(text: str | None) -> int | None:

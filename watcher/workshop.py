@@ -42,6 +42,7 @@ class Workshop:
     lease: timedelta
     stall: timedelta
     max_attempts: int
+    is_salvaging: bool  # publish what can be read of damaged sources
 
     def blocks(self, video_id: int) -> Path:
         """Return the folder of a source's cached blocks."""
@@ -107,11 +108,14 @@ def opened(settings: config.Settings) -> Iterator[Workshop]:
             output_prefix=settings.output_prefix,
             server=server,
             scratch=scratch,
-            profile=plan.Profile(ladder=settings.ladder, quality=settings.quality),
+            profile=plan.Profile(
+                ladder=settings.ladder, quality=settings.quality, loudness=settings.loudness
+            ),
             binary=binary,
             limits=limits(settings),
             cpu_per_second=settings.max_cpu_per_second,
             lease=settings.lease,
             stall=settings.stall_timeout,
             max_attempts=settings.max_attempts,
+            is_salvaging=settings.salvage,
         )

@@ -20,6 +20,7 @@ class Film:
     colour_within: int = 14  # of 255, in each of red, green and blue
     # When the white square appears, and the beep sounds, after the first picture; () where there are none.
     flashes: tuple[float, ...] = (0.4, 1.4)
+    white: int = 185  # brightness, of 255, from which on the middle is the white square
     channels: int | None = 1  # of the sound; None: there must be none
     sound_seconds: float | None = None  # when the sound ends; None: not looked at
     within: float = 0.1  # seconds that times and lengths may be off
@@ -35,6 +36,7 @@ class Refused:
     """It must end as failed, with this error code."""
 
     code: str
+    says: str = ""  # words that must be in the error
 
 
 @dataclass(frozen=True)

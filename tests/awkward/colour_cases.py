@@ -147,7 +147,7 @@ COLOURS = [
             pixels="yuv420p10le",
             filters=hdr("smpte2084"),
         ),
-        Film((320, 180), tags="bt709", colour_within=60),
+        Film((320, 180), tags="bt709", colour_within=60, white=172),
     ),
     Case(
         "hlg.mov",
@@ -160,7 +160,7 @@ COLOURS = [
             pixels="yuv420p10le",
             filters=hdr("arib-std-b67"),
         ),
-        Film((320, 180), tags="bt709", colour_within=60),
+        Film((320, 180), tags="bt709", colour_within=60, white=172),
         "iPhone",
     ),
     Case(
@@ -202,8 +202,8 @@ COLOURS = [
     Case("sd-709-tagged.mp4", clip(*HEVC, *tags("bt709", "bt709", "bt709")), Film((320, 180))),
     Case(
         "hd-untagged.mkv",
-        clip("-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", size="1280x720", seconds=1, flashes=(0.4,)),
-        Film((1280, 720), 1.0, flashes=(0.4,)),
+        clip("-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", size="1280x720", seconds=1.4, flashes=(0.4,)),
+        Film((1280, 720), 1.4, flashes=(0.4,)),
     ),
     Case(
         "hd-601-tagged.mkv",
@@ -212,10 +212,10 @@ COLOURS = [
             *tags("smpte170m", "smpte170m", "smpte170m"),
             matrix="smpte170m",
             size="1280x720",
-            seconds=1,
+            seconds=1.4,
             flashes=(0.4,),
         ),
-        Film((1280, 720), 1.0, flashes=(0.4,), colour_within=32),
+        Film((1280, 720), 1.4, flashes=(0.4,), colour_within=32),
     ),
     Case(
         "large-untagged.mkv",
@@ -228,10 +228,10 @@ COLOURS = [
             "aac",
             size="1920x1080",
             rate="10",
-            seconds=1,
+            seconds=1.4,
             flashes=(0.4,),
         ),
-        Film((1280, 720), 1.0, flashes=(0.4,)),
+        Film((1280, 720), 1.4, flashes=(0.4,)),
     ),
 ]
 

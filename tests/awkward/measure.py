@@ -8,7 +8,6 @@ from typing import Any
 import av
 from case import Rgb
 
-WHITE = 185  # brightness from which on the middle is the white square; the quarters are darker than 160
 LOUD, SILENT_SECONDS = 0.1, 0.05  # a beep is louder than this, after so much silence
 EIGHT_BITS = ("yuv420p", "yuvj420p")  # what every player shows
 HD_SHORT_SIDE = 720  # untagged pictures are BT.709 from here on, BT.601 below: what players take them for
@@ -46,8 +45,8 @@ class Shown:
         return self.times[-1] - self.times[0] + self.last_length if self.times else 0.0
 
 
-def shown(path: Path) -> Shown:
-    """Decode all of a file."""
+def shown(path: Path, *, white: int = 185) -> Shown:
+    """Decode all of a file; from `white` on the middle is the white square."""
     found = Shown()
     with av.open(str(path)) as container:
         videos, audios = container.streams.video, container.streams.audio
@@ -66,7 +65,7 @@ def shown(path: Path) -> Shown:
                 continue
             for frame in frames:
                 if isinstance(frame, av.VideoFrame):
-                    _see(found, frame)
+                    _see(found, frame, white)
                     last_frame = frame
                 else:
                     ear.hear(frame)
@@ -100,7 +99,7 @@ def _colour(frame: Any, x: int, y: int, space: int | None) -> Rgb:
     return (_byte(r), _byte(g), _byte(b))
 
 
-def _see(found: Shown, frame: Any) -> None:
+def _see(found: Shown, frame: Any, white: int) -> None:
     if not found.times:
         found.width, found.height, found.pixels = frame.width, frame.height, frame.format.name
         found.tags = (
@@ -115,9 +114,9 @@ def _see(found: Shown, frame: Any) -> None:
         is_white = memoryview(frame.planes[0])[
             frame.height // 2 * frame.planes[0].line_size + frame.width // 2
         ]
-        if is_white >= WHITE and not found.is_bright:
+        if is_white >= white and not found.is_bright:
             found.flashes.append(time)
-        found.is_bright = is_white >= WHITE
+        found.is_bright = is_white >= white
     found.times.append(time)
 
 

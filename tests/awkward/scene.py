@@ -48,18 +48,6 @@ def clip(*encoding: str, **options: Any) -> Callable[[Path], object]:
     return lambda path: make(path, *encoding, **options)
 
 
-def joined(*parts: dict[str, Any], encoding: tuple[str, ...] = FILM) -> Callable[[Path], object]:
-    """Return what makes one file of several clips put one after the other, byte by byte."""
-
-    def join(path: Path) -> None:
-        with path.open("wb") as whole:
-            for number, options in enumerate(parts):
-                part = make(path.with_name(f"part{number}{path.suffix}"), *encoding, **options)
-                whole.write(part.read_bytes())
-
-    return join
-
-
 def picture(*, size: str, rate: str, seconds: float, flashes: Sequence[float] = FLASHES) -> str:
     """Return the lavfi graph of the quarters in RGB, with a white square at `flashes`."""
     quarters = [("iw/2", "0", "iw-iw/2", "ih/2", "G"), ("0", "ih/2", "iw/2", "ih-ih/2", "B")]

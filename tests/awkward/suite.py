@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import colour_cases
+import damage_cases
 import picture_cases
+import sound_cases
 import time_cases
 import track_cases
 from case import Case
@@ -15,6 +17,8 @@ CASES: tuple[Case, ...] = (
     *colour_cases.CASES,
     *track_cases.CASES,
     *time_cases.CASES,
+    *sound_cases.CASES,
+    *damage_cases.CASES,
 )
 assert len({case.name for case in CASES}) == len(CASES), "two cases have one name"
 

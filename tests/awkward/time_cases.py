@@ -36,21 +36,8 @@ def _gap(path: Path) -> None:
         "-af",
         f"aselect=not({select})",
     )
-    run(
-        "-f",
-        "lavfi",
-        "-i",
-        graph,
-        "-f",
-        "lavfi",
-        "-i",
-        tone,
-        *filters,
-        "-fps_mode",
-        "vfr",
-        *(TS if path.suffix == ".ts" else FILM),
-        str(path),
-    )
+    inputs = ("-f", "lavfi", "-i", graph, "-f", "lavfi", "-i", tone)
+    run(*inputs, *filters, "-fps_mode", "vfr", *(TS if path.suffix == ".ts" else FILM), str(path))
 
 
 def _lying_matroska(path: Path, seconds: float) -> None:
@@ -93,51 +80,28 @@ def _lying_avi(path: Path) -> None:
 def _late_sound(path: Path) -> None:
     """Begin the sound with its first beep."""
     graph = scene.picture(size="320x180", rate="25", seconds=2)
-    tone = f"{scene.beeps(seconds=2)},atrim=start=0.3"
-    run(
-        "-f",
-        "lavfi",
-        "-i",
-        graph,
-        "-f",
-        "lavfi",
-        "-i",
-        tone,
-        "-vf",
-        "scale=out_color_matrix=bt709,format=yuv420p",
-        *FAST,
-        "-c:a",
-        "libmp3lame",
-        str(path),
-    )
+    tone = ("-itsoffset", "0.3", "-f", "lavfi", "-i", scene.beeps(seconds=1.7, flashes=(0.1, 1.1)))
+    filters = ("-vf", "scale=out_color_matrix=bt709,format=yuv420p")
+    run("-f", "lavfi", "-i", graph, *tone, *filters, *FAST, "-c:a", "libmp3lame", str(path))
 
 
 def _late_picture(path: Path) -> None:
     """Begin the sound half a second before the picture."""
     picture = scene.picture(size="320x180", rate="25", seconds=2)
-    tone = scene.beeps(seconds=2.5, flashes=(0.9, 1.9))
-    run(
-        "-itsoffset",
-        "0.5",
-        "-f",
-        "lavfi",
-        "-i",
-        picture,
-        "-f",
-        "lavfi",
-        "-i",
-        tone,
-        "-vf",
-        "scale=out_color_matrix=bt709,format=yuv420p",
-        *FILM,
-        str(path),
-    )
+    tone = scene.beeps(seconds=2.5, flashes=(0.88, 1.88))
+    filters = ("-vf", "scale=out_color_matrix=bt709,format=yuv420p")
+    late = ("-itsoffset", "0.48", "-f", "lavfi", "-i", picture)
+    run(*late, "-f", "lavfi", "-i", tone, *filters, *FILM, str(path))
 
 
-def _jump(path: Path, to: str) -> None:
-    first = scene.make(path.with_name("first.ts"), *TS)
-    run("-i", str(first), "-c", "copy", "-output_ts_offset", to, str(path.with_name("second.ts")))
-    path.write_bytes(first.read_bytes() + path.with_name("second.ts").read_bytes())
+def _jump(path: Path, before: str, after: str) -> None:
+    """Put two recordings one after the other, whose clocks begin at `before` and `after`."""
+    whole = scene.make(path.with_name("whole.ts"), *TS)
+    for number, start in enumerate((before, after)):
+        part = path.with_name(f"part{number}.ts")
+        run("-i", str(whole), "-c", "copy", "-output_ts_offset", start, str(part))
+        with path.open("ab") as file:
+            file.write(part.read_bytes())
 
 
 CLOCKS = [
@@ -149,7 +113,7 @@ CLOCKS = [
     Case(
         "starts-below-zero.mp4",
         lambda path: _again(path, "-output_ts_offset", "-0.3", "-avoid_negative_ts", "disabled"),
-        Film((320, 180), seconds=None, flashes=(), frames=None),
+        Film((320, 180), 1.68, 42, flashes=(0.08, 1.08)),
     ),
     Case(
         "starts-at-a-day.ts",
@@ -183,12 +147,12 @@ JUMPS = [
     Case("gap.mkv", _gap, Film((320, 180), 6.0, flashes=(0.4, 5.4), has_gap=True)),
     Case(
         "jumps-forward.ts",
-        lambda path: _jump(path, "1000"),
+        lambda path: _jump(path, "0", "1000"),
         Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
     ),
     Case(
         "jumps-back.ts",
-        lambda path: _jump(path, "0"),
+        lambda path: _jump(path, "1000", "0"),
         Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
     ),
 ]

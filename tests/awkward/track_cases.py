@@ -6,7 +6,7 @@ import av
 import scene
 from case import Case, Film, Skipped
 from clips import run
-from scene import FAST, joined
+from scene import FAST
 
 
 def _bars(path: Path) -> str:
@@ -16,6 +16,18 @@ def _bars(path: Path) -> str:
     luma, stride = memoryview(frame.planes[0]), frame.planes[0].line_size
     row = [luma[frame.height // 4 * stride + x] for x in (10, frame.width // 4, frame.width - 10)]
     return "" if row[0] < 20 < row[1] and row[2] < 20 else f"no bars at the sides: {row}"
+
+
+def _changing(path: Path, size: str) -> None:
+    """Go on with pictures of another size after a second, on the same clock."""
+    bare = path.with_name("bare.h264")
+    with bare.open("wb") as whole:
+        for part in ("320x180", size):
+            piece = path.with_name(f"{part}.h264")
+            scene.make(piece, *FAST, sound=False, size=part, seconds=1, flashes=(0.4,))
+            whole.write(piece.read_bytes())
+    tone = ("-f", "lavfi", "-i", scene.beeps(seconds=2))
+    run("-framerate", "25", "-i", str(bare), *tone, "-c:v", "copy", "-c:a", "mp2", str(path))
 
 
 def _cover(path: Path) -> Path:
@@ -140,27 +152,17 @@ def _thumbnail_track(path: Path) -> None:
 CHANGES = [
     Case(
         "grows.ts",
-        joined(
-            {"seconds": 1, "flashes": (0.4,)},
-            {"seconds": 1, "flashes": (0.4,), "size": "640x360"},
-            encoding=(*FAST, "-c:a", "mp2"),
-        ),
+        lambda path: _changing(path, "640x360"),
         Film((320, 180), frames=50),
         "a broadcast between two programmes",
     ),
     Case(
-        "becomes-narrow.ts",
-        joined(
-            {"seconds": 1, "flashes": (0.4,)},
-            {"seconds": 1, "flashes": (0.4,), "size": "240x180"},
-            encoding=(*FAST, "-c:a", "mp2"),
-        ),
+        "becomes-narrow.mkv",
+        lambda path: _changing(path, "240x180"),
         Film((320, 180), frames=50, also=_bars),
         "4:3 after 16:9: bars, not a stretched picture",
     ),
 ]
-
-
 CHOICES = [
     Case("cover-first.mp4", _film_with_cover, Film((320, 180)), "bought films"),
     Case("cover-attached.mkv", _film_with_attachment, Film((320, 180))),

@@ -13,7 +13,7 @@ from watcher.command.inputs import (
     protocols,
 )
 from watcher.command.picture import KEYFRAME_SECONDS, VIDEO, before_chunk, rung_file, video, video_chunk
-from watcher.command.sound import AUDIO, audio
+from watcher.command.sound import AUDIO, audio, loudness
 from watcher.command.stills import POSTER, SHEETS, poster, storyboard
 
 AGAIN = "again-"  # before the name of a file that replaces one which was begun and given up
@@ -32,6 +32,7 @@ __all__ = [
     "VIDEO_FORMATS",
     "audio",
     "before_chunk",
+    "loudness",
     "package",
     "poster",
     "protocols",

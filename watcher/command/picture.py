@@ -1,8 +1,10 @@
 """The arguments that make the picture: whole or by chunks, in all rungs from one decode. Pure."""
 
+import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from watcher import plan as plans
 from watcher.command import colour, fragmented, inputs
@@ -30,26 +32,40 @@ def video(source: str | Path, media: Media, plan: VideoPlan, *, name: str = VIDE
         rung = plans.top(plan)
         return _encode(source, media, plan, Chunk(0, 0.0, None, None), [(rung, name)], threads=None)
     track = inputs.picture(media)
+    # Where no smaller rung is encoded, nobody else would notice damage: it is decoded, and thrown away.
+    is_alone = not plan.has_source_keyframes
     arguments = [
+        *(["-skip_loop_filter", "all"] if is_alone else []),
         *inputs.source(source, media),
         "-map",
         f"0:{track.index}",
         "-c:v",
         "copy",
+        *_from_zero(),
         *fragmented.arguments(name),
     ]
+    if is_alone:
+        arguments += ["-map", f"0:{track.index}", "-fps_mode", "passthrough", "-f", "null", "-"]
     return arguments + inputs.read_along(media, media.audio.index if media.audio else None)
 
 
 def video_chunk(
-    source: str | Path, media: Media, plan: Plan, chunk: Chunk, *, threads: int | None
+    source: str | Path,
+    media: Media,
+    plan: Plan,
+    chunk: Chunk,
+    *,
+    threads: int | None,
+    mend: Literal["start", "still"] | None = None,
 ) -> list[str]:
     """Return the arguments that make one fragmented MP4 for each of the plan's `chunked_rungs`.
 
     Their names are those that `rung_file` gives. Each holds the frames of `chunk` at their times in the video.
+    For a damaged source, `mend`: the first frame that there is, is shown from the "start" of the chunk; or only
+    a "still", the first frame from there on, however much later, stands for all of the chunk.
     """
     files = [(rung, rung_file(rung)) for rung in plan.chunked_rungs]
-    return _encode(source, media, plan.video, chunk, files, threads=threads)
+    return _encode(source, media, plan.video, chunk, files, threads=threads, mend=mend)
 
 
 def rung_file(rung: Rung) -> str:
@@ -74,7 +90,10 @@ def _encode(
     files: Sequence[tuple[Rung, str]],
     *,
     threads: int | None,
+    mend: Literal["start", "still"] | None = None,
 ) -> list[str]:
+    if mend == "still":
+        chunk = dataclasses.replace(chunk, end_seconds=None)
     count = ["-threads", str(threads)] if threads is not None else []
     arguments = [] if chunk.is_whole else _seek(plan, chunk)
     arguments += [*count, *inputs.source(source, media)]
@@ -88,6 +107,8 @@ def _encode(
             *_x264(plan, rung, chunk),
             *count,
             *_keyframes(media, plan, chunk),
+            *(_from_zero() if chunk.start_seconds == 0 or mend else []),
+            *(["-frames:v", "1"] if mend == "still" else []),
         ]
         if not chunk.is_whole:
             arguments += ["-output_ts_offset", f"{_ticks(chunk.start_seconds) / fragmented.TIMESCALE:.6f}"]
@@ -150,6 +171,16 @@ def _x264(plan: VideoPlan, rung: Rung, chunk: Chunk) -> list[str]:
     if chunk.ordinal == 0 and not chunk.is_whole and plan.preset in PATIENT_PRESETS:
         arguments += ["-x264-params", HASTE]
     return [*arguments, "-maxrate", str(rung.max_rate), "-bufsize", str(2 * rung.max_rate)]
+
+
+def _from_zero() -> list[str]:
+    """Show the first picture from the start, where it comes later than the sound.
+
+    Some players begin every track with what there is, at once, and would lose the sync. Its packet is moved, not
+    its frame: x264 would take the distance for what it has to reorder pictures by.
+    """
+    zero = "pts=if(eq(N\\,0)\\,min(PTS\\,0)\\,PTS):dts=if(eq(N\\,0)\\,DTS-max(PTS\\,0)\\,DTS)"
+    return ["-bsf:v", f"setts={zero}"]
 
 
 def _keyframes(media: Media, plan: VideoPlan, chunk: Chunk) -> list[str]:

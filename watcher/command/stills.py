@@ -44,7 +44,8 @@ def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, *, keyfra
     """Return the arguments that make the `SHEETS` of a storyboard, whose last tiles repeat the last picture."""
     filters = [
         # Each tile shows what is nearest to its time; where keyframes are rare, some repeat the one before.
-        f"fps=1/{plan.interval_seconds:g}:start_time=0",
+        # A clip of less than half an interval has one tile all the same.
+        f"fps=1/{plan.interval_seconds:g}:start_time=0:eof_action=pass",
         *colour.still(inputs.picture(media), plan.tile_width, plan.tile_height),
         "tpad=stop=-1:stop_mode=clone",
         f"trim=end_frame={plan.tiles}",

@@ -8,6 +8,17 @@ from watcher.encode.film import package
 from watcher.encode.picture import video, video_chunk
 from watcher.encode.sound import audio
 from watcher.encode.stills import poster, storyboard
-from watcher.encode.workbench import Bench, Made, OnGrowth
+from watcher.encode.workbench import Bench, Made, Nothing, OnGrowth
 
-__all__ = ["Bench", "Made", "OnGrowth", "audio", "package", "poster", "storyboard", "video", "video_chunk"]
+__all__ = [
+    "Bench",
+    "Made",
+    "Nothing",
+    "OnGrowth",
+    "audio",
+    "package",
+    "poster",
+    "storyboard",
+    "video",
+    "video_chunk",
+]

@@ -15,21 +15,32 @@ STITCHED = "stitched.mp4"
 COPY_BYTES = 1024 * 1024
 
 
-def package(parts: Sequence[Path], audio: Path | None, media: Media, plan: VideoPlan, bench: Bench) -> Made:
-    """Stitch the video parts (of the top rung, in order) and the audio part into the MP4 for viewers, by copy."""
+def package(
+    parts: Sequence[Path],
+    audio: Path | None,
+    media: Media,
+    plan: VideoPlan,
+    bench: Bench,
+    *,
+    is_whole: bool = True,
+) -> Made:
+    """Stitch the video parts (of the top rung, in order) and the audio part into the MP4 for viewers, by copy.
+
+    `is_whole` is not so when some of the source had to be done without.
+    """
     whole = _stitched(parts, bench)
     picture = workbench.only(workbench.scan(whole, bench, "packets"), "video")
     sound = workbench.only(workbench.scan(audio, bench, "packets"), "audio") if audio is not None else None
     if picture is None or (audio is not None and sound is None):
         raise Failure("output_invalid", "a part that was made earlier holds no track")
-    verify.stitched(media, picture, is_paced=plan.frame_rate is not None)
+    verify.stitched(media, picture, is_paced=plan.frame_rate is not None, is_whole=is_whole)
     # In a part the first frame is decoded when it is shown; what lies between is libavformat's own doing.
     shift = picture.first - picture.first_decode
     workbench.run(command.package(whole, audio, video_shift=shift), media, bench)
     path = bench.folder / command.PACKAGE
     is_first = _is_index_first(path)
     made = workbench.scan(path, bench, "packets")
-    picture, sound = verify.package(media, made, picture, sound, is_index_first=is_first)
+    picture, sound = verify.package(media, made, picture, sound, is_index_first=is_first, is_whole=is_whole)
     return Made(
         path,
         "mp4",

@@ -1,16 +1,17 @@
 """Makes the picture: whole, or a chunk in all its rungs."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from watcher import command, verify
+from watcher import command, transcript, verify
 from watcher import plan as plans
 from watcher.encode import workbench
-from watcher.encode.workbench import Bench, Made, OnGrowth
+from watcher.encode.workbench import Bench, Made, Nothing, OnGrowth
 from watcher.errors import Failure
 from watcher.media import Media
-from watcher.plan import Chunk, Plan, VideoPlan
+from watcher.plan import Chunk, Plan, Rung, VideoPlan
 
 
 def video(
@@ -24,7 +25,7 @@ def video(
     try:
         return _video(source, media, plan, bench, command.VIDEO, on_growth)
     except Failure as failure:
-        if plan.mode != "copy" or failure.code not in workbench.MENDABLE:
+        if plan.mode != "copy" or not workbench.is_mendable(failure, bench):
             raise
     plan = dataclasses.replace(plan, mode="encode")
     return _video(source, media, plan, bench, command.AGAIN + command.VIDEO, on_growth)
@@ -32,31 +33,44 @@ def video(
 
 def video_chunk(
     source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench, *, threads: int | None = None
-) -> tuple[Made, ...]:
+) -> tuple[Made, ...] | Nothing:
     """Encode one chunk: one file for each of the plan's `chunked_rungs`, with the same frames and keyframes.
 
-    `threads` is for each decoder, filter and encoder; None leaves it to them.
+    `threads` is for each decoder, filter and encoder; None leaves it to them. When salvaging, what cannot be
+    decoded is done without: the frames before and after are shown for longer. Nothing comes of a chunk where
+    no frame is left from its start on.
     """
     rungs = plan.chunked_rungs
     arguments = command.video_chunk(source, media, plan, chunk, threads=threads)
-    report = workbench.run(arguments, media, bench, chunk=chunk)
-    paths = [bench.folder / command.rung_file(rung) for rung in rungs]
-    each = workbench.probe_all(paths, bench, container=command.OWN_FORMAT, scan="start")
-    found = [workbench.only(facts["scan"], "video") for facts in each]
+    report, each, found = _chunk(arguments, media, rungs, chunk, bench)
     if chunk.start_seconds > 0 and verify.has_errors(media, report):
         # Those on the way from the keyframe before belong to another chunk, or to a seek into the middle.
         before = workbench.run(command.before_chunk(source, media, plan.video, chunk), media, bench)
         report = verify.without(report, before)
-    verify.chunk_source(media, report, chunk, found[0])
-    verify.chunk_output(media, report, chunk, found, is_paced=plan.video.frame_rate is not None)
+    loss = None
+    try:
+        verify.chunk_source(media, report, chunk, found[0])
+    except Failure as failure:
+        if not workbench.is_salvageable(failure, bench):
+            raise
+        loss = failure
+        arguments = command.video_chunk(source, media, plan, chunk, threads=threads, mend="start")
+        report, each, found = _chunk(arguments, media, rungs, chunk, bench)
+        if found[0] is None and chunk.end_seconds is not None:
+            arguments = command.video_chunk(source, media, plan, chunk, threads=threads, mend="still")
+            report, each, found = _chunk(arguments, media, rungs, chunk, bench)
+        if found[0] is None:
+            return Nothing(loss)
+    is_paced = plan.video.frame_rate is not None
+    verify.chunk_output(media, report, chunk, found, is_paced=is_paced, is_whole=loss is None)
     made = []
-    for rung, path, facts, track in zip(rungs, paths, each, found, strict=True):
+    for rung, facts, track in zip(rungs, each, found, strict=True):
         assert track is not None  # `chunk_output` saw to it
         _check_picture(facts, rung.width, rung.height)
         shift = track.first - track.first_decode
         made.append(
             Made(
-                path,
+                bench.folder / command.rung_file(rung),
                 "video",
                 "video/mp4",
                 is_copy=False,
@@ -66,9 +80,24 @@ def video_chunk(
                 duration_seconds=_chunk_length(media, chunk, track, shift),
                 frames=track.packets,
                 rung=rung.name,
+                loss=loss,
             )
         )
     return tuple(made)
+
+
+def _chunk(
+    arguments: list[str], media: Media, rungs: Sequence[Rung], chunk: Chunk, bench: Bench
+) -> tuple[transcript.Report, list[dict[str, Any]], list[verify.Found | None]]:
+    """Run what makes a chunk, and measure each rung of it."""
+    report = workbench.run(arguments, media, bench, chunk=chunk)
+    wrote = report.wrote.get((0, 0))
+    if wrote is not None and wrote.packets == 0:  # files that hold nothing, which nobody can open
+        return report, [], [None] * len(rungs)
+    paths = [bench.folder / command.rung_file(rung) for rung in rungs]
+    each = workbench.probe_all(paths, bench, container=command.OWN_FORMAT, scan="start")
+    late = _late(media) if chunk.start_seconds == 0 else 0.0
+    return report, each, [workbench.only(facts["scan"], "video", late=late) for facts in each]
 
 
 def _video(
@@ -80,11 +109,17 @@ def _video(
     )
     scan: Literal["start", "keyframes"] = "keyframes" if plan.mode == "copy" else "start"
     facts = workbench.probe(path, bench, container=command.OWN_FORMAT, scan=scan)
-    found = workbench.only(facts["scan"], "video")
+    found = workbench.only(facts["scan"], "video", late=_late(media))
     shift = found.first - found.first_decode if found is not None else 0.0
-    verify.video_source(media, report, end=found.end - shift if found is not None else 0.0)
     is_copy, is_paced = plan.mode == "copy", plan.frame_rate is not None
-    verify.video_output(media, report, found, is_copy=is_copy, is_paced=is_paced)
+    loss = None
+    try:
+        verify.video_source(media, report, end=found.end - shift if found is not None else 0.0)
+    except Failure as failure:
+        if is_copy or found is None or not workbench.is_salvageable(failure, bench):
+            raise
+        loss = failure
+    verify.video_output(media, report, found, is_copy=is_copy, is_paced=is_paced, is_whole=loss is None)
     _check_picture(facts, plan.width, plan.height)
     assert found is not None  # `video_output` saw to it
     return Made(
@@ -98,7 +133,14 @@ def _video(
         duration_seconds=found.length or found.end - found.first,
         frames=found.packets,
         rung=plans.top(plan).name,
+        loss=loss,
     )
+
+
+def _late(media: Media) -> float:
+    """Return how many seconds after the start the source's picture begins."""
+    track = media.video
+    return max(0.0, (track.start_seconds or 0.0) - media.start_seconds) if track is not None else 0.0
 
 
 def _check_picture(facts: dict[str, Any], width: int, height: int) -> None:

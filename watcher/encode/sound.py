@@ -1,44 +1,80 @@
-"""Makes the sound."""
+"""Makes the sound, and measures how loud it is."""
 
 import dataclasses
 from pathlib import Path
 
 from watcher import command, verify
+from watcher import plan as plans
 from watcher.encode import workbench
-from watcher.encode.workbench import Bench, Made, OnGrowth
+from watcher.encode.workbench import Bench, Made, Nothing, OnGrowth
 from watcher.errors import Failure
 from watcher.media import Media
 from watcher.plan import AudioPlan
 
+# Measuring decodes all of the sound, as making it does; the making encodes too.
+MEASURING_SHARE = 0.3
+
 
 def audio(
     source: str | Path, media: Media, plan: AudioPlan, bench: Bench, on_growth: OnGrowth | None = None
-) -> Made:
+) -> Made | Nothing:
     """Make the audio part; what was meant to be copied but does not verify is encoded.
 
-    `on_growth` as for `video`.
+    `on_growth` as for `video`; where the plan has a target for the loudness it is first called when all of the
+    sound was decoded once.
     """
+    gain_db = 0.0
+    if plan.target_lufs is not None:
+        gain_db = _gain(source, media, plan, bench)
+        bench = dataclasses.replace(bench, beat=bench.beat.part(MEASURING_SHARE, 1.0))
+    if plan.mode == "copy" and gain_db:
+        plan = plans.encoded_audio(media, plan.target_lufs)
     try:
-        return _audio(source, media, plan, bench, command.AUDIO, on_growth)
+        return _audio(source, media, plan, gain_db, bench, command.AUDIO, on_growth)
     except Failure as failure:
-        if plan.mode != "copy" or failure.code not in workbench.MENDABLE:
+        if plan.mode != "copy" or not workbench.is_mendable(failure, bench):
             raise
-    plan = dataclasses.replace(plan, mode="encode")
-    return _audio(source, media, plan, bench, command.AGAIN + command.AUDIO, on_growth)
+    plan = plans.encoded_audio(media, plan.target_lufs)
+    return _audio(source, media, plan, gain_db, bench, command.AGAIN + command.AUDIO, on_growth)
+
+
+def _gain(source: str | Path, media: Media, plan: AudioPlan, bench: Bench) -> float:
+    """Return by how many dB the sound is to be turned up, or down."""
+    measuring = dataclasses.replace(bench, beat=bench.beat.part(0.0, MEASURING_SHARE))
+    report = workbench.run(command.loudness(source, media, plan), media, measuring)
+    verify.arrived(report)
+    if report.loudness is None or plan.target_lufs is None:
+        return 0.0
+    return plans.gain_db(report.loudness.lufs, report.loudness.peak_dbfs, target_lufs=plan.target_lufs)
 
 
 def _audio(
-    source: str | Path, media: Media, plan: AudioPlan, bench: Bench, name: str, on_growth: OnGrowth | None
-) -> Made:
+    source: str | Path,
+    media: Media,
+    plan: AudioPlan,
+    gain_db: float,
+    bench: Bench,
+    name: str,
+    on_growth: OnGrowth | None,
+) -> Made | Nothing:
     path = bench.folder / name
-    report = workbench.run(
-        command.audio(source, media, plan, name=name), media, bench, growing=path, on_growth=on_growth
-    )
-    found = workbench.only(workbench.scan(path, bench, "packets"), "audio")
-    verify.audio_source(media, report, end=found.end if found is not None else 0.0)
-    verify.audio_output(media, report, found)
-    if found is None:
-        raise Failure("output_invalid", "the output has no sound")
+    arguments = command.audio(source, media, plan, gain_db=gain_db, name=name)
+    report = workbench.run(arguments, media, bench, growing=path, on_growth=on_growth)
+    if verify.is_silent_track(media, report):
+        return Nothing(None)
+    is_there = path.exists() and path.stat().st_size > 0
+    found = workbench.only(workbench.scan(path, bench, "packets"), "audio") if is_there else None
+    loss = None
+    try:
+        verify.audio_source(media, report, end=found.end if found is not None else 0.0)
+    except Failure as failure:
+        if plan.mode == "copy" or not workbench.is_salvageable(failure, bench):
+            raise
+        if found is None:
+            return Nothing(failure)
+        loss = failure
+    verify.audio_output(media, report, found, is_whole=loss is None)
+    assert found is not None  # `audio_output` saw to it
     return Made(
         path,
         "audio",
@@ -47,4 +83,7 @@ def _audio(
         start_seconds=found.first,
         duration_seconds=found.end - max(found.first, 0.0),
         frames=found.packets,
+        loudness=report.loudness,
+        gain_db=gain_db,
+        loss=loss,
     )

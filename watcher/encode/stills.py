@@ -1,9 +1,10 @@
 """Makes still pictures: the poster and the storyboard."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from watcher import command
+from watcher import command, verify
 from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made
 from watcher.errors import Failure
@@ -32,14 +33,16 @@ def poster(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> 
 
 
 def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench) -> tuple[Made, ...]:
-    """Make the sheets of the storyboard, in order."""
+    """Make the sheets of the storyboard, in order; when salvaging, as many as there are pictures for."""
     paths = [bench.folder / (command.SHEETS % number) for number in range(plan.sheets)]
     for keyframes_only in (True, False):
         arguments = command.storyboard(source, media, plan, keyframes_only=keyframes_only)
         if _is_made(arguments, paths[-1], media, bench, is_last=not keyframes_only):
             break
     else:
-        raise Failure("output_invalid", f"ffmpeg did not make {plan.sheets} sheets of the storyboard")
+        if not bench.is_salvaging:
+            raise Failure("output_invalid", f"ffmpeg did not make {plan.sheets} sheets of the storyboard")
+        paths = list(itertools.takewhile(_is_there, paths))
     return tuple(_sheets(paths, plan, bench))
 
 
@@ -57,11 +60,14 @@ def _is_made(arguments: list[str], path: Path, media: Media, bench: Bench, *, is
         # Where no picture passes nothing reaches the encoder, which is an error for ffmpeg.
         if is_last or failure.code != "encode_failed":
             raise
+    return _is_there(path)
+
+
+def _is_there(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
 def _check(path: Path, bench: Bench, width: int, height: int) -> None:
     found = workbench.probe(path, bench, container=IMAGE_FORMAT, scan="none")
-    picture = (found["video"] or {}).get("picture") or {}
-    if (picture.get("width"), picture.get("height")) != (width, height):
-        raise Failure("output_invalid", f"{path.name} cannot be decoded, or is not {width}x{height}")
+    picture = found["video"]["picture"] if found["video"] is not None else None
+    verify.still(path.name, picture, width=width, height=height)

@@ -16,6 +16,7 @@ from watcher.plan import Chunk
 ENCODING_SHARE = 0.95
 # A copy that fails in these ways may still be encoded; in others the source is to blame either way.
 MENDABLE = ("output_invalid", "encode_failed", "source_damaged")
+SALVAGEABLE = ("source_truncated", "source_damaged")
 OnGrowth = Callable[[Path], None]
 
 
@@ -33,6 +34,9 @@ class Made:
     duration_seconds: float | None = None
     frames: int | None = None
     rung: str | None = None  # the rung's name, of a picture
+    loudness: transcript.Loudness | None = None  # of sound, as viewers hear it
+    gain_db: float = 0.0  # by which the sound was turned up, or down
+    loss: Failure | None = None  # why this is not all of it; only when salvaging
 
     @property
     def end_seconds(self) -> float | None:
@@ -43,6 +47,13 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """There was nothing to make: the track is empty, or (`loss`, only when salvaging) nothing in it decodes."""
+
+    loss: Failure | None
+
+
+@dataclass(frozen=True)
 class Bench:
     """Where and with what a step works."""
 
@@ -50,6 +61,17 @@ class Bench:
     folder: Path
     beat: Beat
     limits: ffmpeg.Limits
+    is_salvaging: bool = False  # of a damaged source, make what can be read
+
+
+def is_salvageable(failure: Failure, bench: Bench) -> bool:
+    """Tell whether what the source lacks is to be done without."""
+    return bench.is_salvaging and failure.code in SALVAGEABLE
+
+
+def is_mendable(failure: Failure, bench: Bench) -> bool:
+    """Tell whether a copy that failed may still be encoded."""
+    return failure.code in MENDABLE or is_salvageable(failure, bench)
 
 
 def run(
@@ -122,7 +144,7 @@ def probe_all(
         raise Failure("output_invalid", f"what ffmpeg made cannot be read: {failure.detail}") from failure
 
 
-def only(scan: dict[str, Any], kind: str) -> verify.Found | None:
-    """Return the one track of a scan, if it is of `kind` and there is no other."""
-    found = verify.tracks(scan, kind)
+def only(scan: dict[str, Any], kind: str, *, late: float = 0.0) -> verify.Found | None:
+    """Return the one track of a scan, if it is of `kind` and there is no other; `late` as in `verify.Found`."""
+    found = verify.tracks(scan, kind, late=late)
     return found[0] if len(found) == 1 and len(scan) == 1 else None

@@ -12,6 +12,7 @@ from watcher.ledger.intake import Found, Recorded, cancel_absent, count_transact
 from watcher.ledger.release import Released, release_worker, rescue
 from watcher.ledger.results import (
     NewOutput,
+    NewSound,
     NewStep,
     finish,
     finish_announce,
@@ -25,6 +26,7 @@ __all__ = [
     "Claim",
     "Found",
     "NewOutput",
+    "NewSound",
     "NewStep",
     "Recorded",
     "Released",

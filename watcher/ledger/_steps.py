@@ -128,13 +128,17 @@ def unblock(connection: Connection, video_id: int) -> int:
 def wake_announce(connection: Connection, video_id: int, now: datetime) -> None:
     """Make `announce` due if there is more to announce than it has seen, and it is playable from the start.
 
-    That is: the first chunk, and the first part of the sound unless there is none.
+    That is: the first chunk, and the first part of the sound unless there is none, or was none in its track.
     """
     run = select(Video.run).where(Video.id == video_id).scalar_subquery()
     live = (Output.video_id == video_id, Output.run == run, Output.obsolete_at.is_(None), Output.ordinal == 0)
     has_picture = select(Output.id).where(*live, Output.kind == OutputKind.VIDEO_PART).exists()
     has_sound = select(Output.id).where(*live, Output.kind == OutputKind.AUDIO_PART).exists()
-    sound = select(Step.id).where(Step.video_id == video_id, Step.kind == StepKind.AUDIO).exists()
+    sound = (
+        select(Step.id)
+        .where(Step.video_id == video_id, Step.kind == StepKind.AUDIO, Step.status != StepStatus.COMPLETED)
+        .exists()
+    )
     connection.execute(
         update(Step)
         .where(

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
 
+from watcher.errors import Failure
 from watcher.ledger import _events, _steps
 from watcher.models import Step, StepKind, StepStatus, Video, VideoStatus
 
@@ -135,14 +136,15 @@ def ended(now: datetime) -> dict[str, Any]:
     return {"token": None, "lease_until": None, "worker": None, "finished_at": now}
 
 
-def complete(connection: Connection, claim: Claim, now: datetime) -> bool:
+def complete(connection: Connection, claim: Claim, now: datetime, loss: Failure | None = None) -> bool:
+    """Complete the claimed step; `loss` says what of the source it had to do without."""
     return change(
         connection,
         claim,
         status=StepStatus.COMPLETED,
         progress=1.0,
-        error_code=None,
-        error=None,
+        error_code=loss.code if loss else None,
+        error=loss.detail if loss else None,
         outages=0,
         **ended(now),
     )

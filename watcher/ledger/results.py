@@ -9,8 +9,10 @@ from sqlalchemy import ColumnElement, func, insert, literal, select, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import InstrumentedAttribute
 
+from watcher.errors import Failure
 from watcher.ledger import _events, _steps, claims
 from watcher.models import (
+    SALVAGED,
     SUPERSEDED,
     Output,
     OutputKind,
@@ -56,12 +58,22 @@ class NewOutput:
     byte_ranges: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NewSound:
+    """How loud the sound is that was made; see `models.Video` for the fields."""
+
+    loudness_lufs: float | None
+    true_peak_dbfs: float | None
+    gain_db: float
+
+
 def finish_inspect(
     db: Engine,
     claim: claims.Claim,
     *,
     media: Mapping[str, Any],
     duration_seconds: float | None,
+    audio_language: str | None,
     plan: Mapping[str, Any],
     steps: Sequence[NewStep],
     now: datetime,
@@ -73,7 +85,15 @@ def finish_inspect(
         connection.execute(
             update(Video)
             .where(Video.id == claim.video_id)
-            .values(media=dict(media), plan=dict(plan), duration_seconds=duration_seconds)
+            .values(
+                media=dict(media),
+                plan=dict(plan),
+                duration_seconds=duration_seconds,
+                audio_language=audio_language,
+                loudness_lufs=None,
+                true_peak_dbfs=None,
+                gain_db=None,
+            )
         )
         for step in steps:
             connection.execute(
@@ -114,17 +134,34 @@ def retract(db: Engine, claim: claims.Claim, *, now: datetime) -> bool:
     return won
 
 
-def finish(db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], now: datetime) -> bool:
-    """Complete a step and record its outputs; the last step completes the video. False when it was lost."""
+def finish(
+    db: Engine,
+    claim: claims.Claim,
+    *,
+    outputs: Sequence[NewOutput],
+    now: datetime,
+    sound: NewSound | None = None,
+    loss: Failure | None = None,
+) -> bool:
+    """Complete a step and record its outputs; the last step completes the video. False when it was lost.
+
+    `loss` says what of the source the outputs do without; the last step's is told as the video's.
+    """
     with db.begin() as connection:
-        if not claims.complete(connection, claim, now):
+        if not claims.complete(connection, claim, now, loss):
             return False
         _add_outputs(connection, claim, outputs, now)
-        if any(output.kind in _STREAMED for output in outputs):
+        if sound is not None:
+            connection.execute(update(Video).where(Video.id == claim.video_id).values(**asdict(sound)))
+        # Without an output, too: the picture need not wait for sound that is not there.
+        if claim.kind == StepKind.AUDIO or any(output.kind in _STREAMED for output in outputs):
             _steps.wake_announce(connection, claim.video_id, now)
-        _after(connection, claim, now, detail={"outputs": [output.name for output in outputs]})
+        detail: dict[str, Any] = {"outputs": [output.name for output in outputs]}
+        if loss is not None:
+            detail |= {"error_code": loss.code, "error": loss.detail}
+        _after(connection, claim, now, detail=detail)
         if claim.kind == StepKind.PACKAGE:
-            _complete_video(connection, claim, outputs, now)
+            _complete_video(connection, claim, outputs, loss, now)
     return True
 
 
@@ -175,7 +212,11 @@ def _add_outputs(
 
 
 def _complete_video(
-    connection: Connection, claim: claims.Claim, outputs: Sequence[NewOutput], now: datetime
+    connection: Connection,
+    claim: claims.Claim,
+    outputs: Sequence[NewOutput],
+    loss: Failure | None,
+    now: datetime,
 ) -> None:
     main = next(output for output in outputs if output.kind == OutputKind.MP4)
     connection.execute(
@@ -190,9 +231,10 @@ def _complete_video(
             duration_seconds=main.duration_seconds,
             width=main.width,
             height=main.height,
-            error_code=None,
-            error=None,
-            hint=None,
+            reason=SALVAGED if loss else None,
+            error_code=loss.code if loss else None,
+            error=loss.detail if loss else None,
+            hint=loss.hint if loss else None,
         )
     )
     _retire_what_is_replaced(connection, claim, now)

@@ -165,12 +165,14 @@ class Simulator(v3.RawSimulator):  # type: ignore[misc]
         return _plain(answer)
 
     def _update_bucket(self, token: str, body: JSON) -> JSON:
+        known = self.bucket_id_to_bucket.get(body["bucketId"])
         answer = self.update_bucket(
             self.API_URL,
             token,
             body["accountId"],
             body["bucketId"],
-            body.get("bucketType"),
+            # Asked for by the simulator, which takes an empty list of rules for no wish.
+            body.get("bucketType") or (known and known.bucket_type),
             body.get("bucketInfo"),
             body.get("corsRules"),
             body.get("lifecycleRules"),

@@ -5,7 +5,7 @@ import dataclasses
 from watcher.media import Media
 from watcher.plan.cutting import CHUNK_SECONDS, chunks, end
 from watcher.plan.picture import COPY_KEYFRAME_GAP, LONG_SIDE, displayed, encoded, is_copyable, rungs, top
-from watcher.plan.sound import audio, encoded_audio
+from watcher.plan.sound import CEILING_DBFS, audio, encoded_audio, gain_db
 from watcher.plan.stills import poster, storyboard
 from watcher.plan.values import (
     AudioPlan,
@@ -22,6 +22,7 @@ from watcher.plan.values import (
 )
 
 __all__ = [
+    "CEILING_DBFS",
     "CHUNK_SECONDS",
     "COPY_KEYFRAME_GAP",
     "LONG_SIDE",
@@ -39,6 +40,7 @@ __all__ = [
     "dump",
     "encoded_audio",
     "end",
+    "gain_db",
     "load",
     "make",
     "top",
@@ -56,7 +58,7 @@ def make(media: Media, profile: Profile) -> Plan:
     is_chunked = video.mode == "encode" or len(ladder) > 1
     return Plan(
         video=video,
-        audio=audio(media),
+        audio=audio(media, profile.loudness),
         stills=poster(video),
         storyboard=storyboard(media, video),
         rungs=ladder,

@@ -77,6 +77,7 @@ def is_copyable(media: Media, track: VideoTrack, profile: Profile) -> bool:
     level = COPY_LEVEL if profile.ladder[0] <= 1080 else COPY_LEVEL_BEYOND
     return (
         media.container in COPY_CONTAINERS
+        and media.cut is None  # the last picture may be half there
         and track.codec == "h264"
         and track.profile in COPY_PROFILES
         and track.pixel_format == "yuv420p"  # not yuvj420p: full range is shown wrong by some players

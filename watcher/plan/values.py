@@ -16,6 +16,7 @@ class Profile:
     ladder: tuple[int, ...] = (720, 480, 360)  # pixels of the short side, from the top down
     quality: Quality = "balanced"
     max_frame_rate: int = 60
+    loudness: float | None = None  # LUFS that the sound is brought to; None leaves it as it is
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class AudioPlan:
     bit_rate: int  # bits per second
     channels: int
     sample_rate: int  # Hz
+    target_lufs: float | None = None  # how loud it is to be as a whole; None leaves that as it is
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The program that looks into one container and prints what it found as JSON; always a child process.
 
 Run as `python -I FOLDER REQUEST`, with the folder of this file. REQUEST is JSON: `targets`, `container` (None to
-recognise it), `formats` and `protocols` (allow lists), `max_streams`, `max_pixels`, `scan` ("none", "packets",
-"start" or "keyframes"). Lines of "." say that it advances; the last line is the answer: `found`, the facts of each
-target, or `error` with `kind` ("open", "read" or "too_large"). It takes no decision about a source beyond which
-track is the main one, and imports nothing from this package: hostile bytes are parsed here.
+recognise it), `formats` and `protocols` (allow lists), `size_bytes` (of the file, or None), `max_streams`,
+`max_pixels`, `scan` ("none", "packets", "start" or "keyframes"). Lines of "." say that it advances; the last line
+is the answer: `found`, the facts of each target, or `error` with `kind` ("open", "read" or "too_large"). It takes
+no decision about a source beyond which tracks are the main ones, and imports nothing from the rest of Watcher:
+hostile bytes are parsed here.
 """
 
 import http.client
@@ -17,9 +18,11 @@ import av
 import av.error
 import av.logging
 import av.stream
+import extent
 import keyframes
 import measure
 import pictures
+import sound
 
 FIELD_ORDERS_INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
 
@@ -74,7 +77,11 @@ def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
     }
     opened: Any = av.open(target, format=request["container"], options=options)
     with opened as container:
-        streams = [_stream(stream) for stream in container.streams if stream.codec_context is not None]
+        streams = [
+            _stream(stream, request["size_bytes"])
+            for stream in container.streams
+            if stream.codec_context is not None
+        ]
         for stream in streams:
             if stream["type"] == "video" and stream["width"] * stream["height"] > request["max_pixels"]:
                 raise pictures.TooLarge(stream["width"], stream["height"], request["max_pixels"])
@@ -85,16 +92,17 @@ def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
             "duration_seconds": measure.seconds(container.duration, Fraction(1, av.time_base)),
             "bit_rate": container.bit_rate or None,
             "streams": streams,
+            "declared": extent.declared(container, target),
         }
         if request["scan"] == "none":
             answer["video"] = _main_video(container, streams, target, request)
-            answer["audio"] = _main_audio(_of_one_programme(container, streams, answer["video"]))
+            answer["audio"] = sound.main(_of_one_programme(container, streams, answer["video"]))
         else:
             answer["scan"] = measure.scan(container, request["scan"])
         return answer
 
 
-def _stream(stream: Any) -> dict[str, Any]:
+def _stream(stream: Any, size_bytes: int | None) -> dict[str, Any]:
     codec = stream.codec_context
     facts: dict[str, Any] = {
         "index": stream.index,
@@ -115,7 +123,7 @@ def _stream(stream: Any) -> dict[str, Any]:
         "tagged_duration": stream.metadata.get("DURATION"),
         "bit_rate": stream.bit_rate or None,
         "counted_frames": stream.frames or None,
-        "indexed": _indexed(stream),
+        "indexed": extent.indexed(stream, size_bytes),
     }
     if stream.type == "video":
         facts |= {
@@ -129,7 +137,7 @@ def _stream(stream: Any) -> dict[str, Any]:
             "alpha_mode": stream.metadata.get("alpha_mode"),
         }
     if stream.type == "audio":
-        facts |= {"sample_rate": codec.sample_rate, "channels": codec.channels}
+        facts |= sound.facts(stream)
     return facts
 
 
@@ -138,24 +146,6 @@ def _frame_rate(stream: Any) -> str | None:
     if average and guessed and average > 2 * guessed:
         average = None  # a raw DV stream of 25 fps says 60,000
     return str(average or guessed or "") or None
-
-
-def _indexed(stream: Any) -> dict[str, Any] | None:
-    """What the index of a track says; only MP4 and MOV have one that is complete before anything is read."""
-    if not stream.container.format.name.startswith("mov") or not stream.frames:
-        return None  # no `frames`: it is fragmented, and the index holds only the fragments seen so far
-    count, shown, last_byte, first, last = 0, 0, 0, None, None
-    for entry in stream.index_entries:
-        count += 1
-        last_byte = max(last_byte, entry.pos + entry.size)
-        if not entry.is_discard:  # discarded ones only help to decode what follows: an edit list begins later
-            shown += 1
-            first = entry.timestamp if first is None else min(first, entry.timestamp)
-            last = entry.timestamp if last is None else max(last, entry.timestamp)
-    if not count:
-        return None
-    span = float((last - first) * stream.time_base) if first is not None and last is not None else 0.0
-    return {"count": count, "shown": shown, "last_byte": last_byte, "span_seconds": span}
 
 
 def _main_video(
@@ -171,7 +161,12 @@ def _main_video(
     picture = pictures.first(container, stream, request["max_pixels"])
     places = keyframes.places(container, stream, target)
     is_said = tracks[0]["is_interlaced"]
-    if picture is not None and not picture["is_interlaced"] and not is_said:
+    if (
+        picture is not None
+        and not picture.get("is_encrypted")
+        and not picture["is_interlaced"]
+        and not is_said
+    ):
         fields = pictures.fields(container, stream)
         picture |= {"is_interlaced": fields is not None, "is_bottom_first": fields == "bff"}
     return {"index": stream.index, "picture": picture, "keyframes": places}
@@ -187,13 +182,6 @@ def _of_one_programme(
     own = sounds[video["index"]]
     others = {one.index for one in sounds.values() if one is not None and one is not own}
     return [one for one in streams if one["index"] not in others]
-
-
-def _main_audio(streams: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Find the sound to play: the default track, else the first, of those whose parameters are known."""
-    tracks = [one for one in streams if one["type"] == "audio" and one["sample_rate"] and one["channels"]]
-    tracks.sort(key=lambda one: one["is_default"], reverse=True)
-    return {"index": tracks[0]["index"]} if tracks else None
 
 
 if __name__ == "__main__":

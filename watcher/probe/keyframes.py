@@ -101,19 +101,19 @@ def _box(target: str, name: bytes) -> bytes | None:
     """Return the content of the first box of that name in a file."""
     place = 0
     for _ in range(MAX_BOXES):
-        header = _read(target, place, 16)
+        header = read(target, place, 16)
         size, start = int.from_bytes(header[:4], "big"), 8
         if size == 1:
             size, start = int.from_bytes(header[8:16], "big"), 16
         if size < start or (header[4:8] == name and size > MAX_INDEX_BYTES):
             return None
         if header[4:8] == name:
-            return _read(target, place + start, size - start)
+            return read(target, place + start, size - start)
         place += size
     return None
 
 
-def _read(target: str, start: int, count: int) -> bytes:
+def read(target: str, start: int, count: int) -> bytes:
     """Read a part of a file, or of what the loopback server gives out."""
     if not target.startswith("http:"):
         with open(target, "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all the rest

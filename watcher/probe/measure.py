@@ -25,14 +25,17 @@ def scan(container: Any, how: str) -> dict[str, Any]:
         _note_times(track, packet)
         is_wanted = how == "keyframes" or (how == "start" and track["keyframes"] == 1)
         if is_wanted and packet.stream.type == "video" and packet.is_keyframe:
-            track["pictures"] += _decoded_alone(packet)
+            size = _decoded_alone(packet)
+            track["pictures"] += size is not None
+            if size is not None and size not in track["sizes"]:
+                track["sizes"].append(size)
     return {str(index): track for index, track in found.items()}
 
 
 def _empty_track(kind: str) -> dict[str, Any]:
     counts = {"packets": 0, "keyframes": 0, "corrupt": 0, "pictures": 0}
     times = dict.fromkeys(("first", "first_decode", "last", "end"))
-    return {"type": kind, **counts, "key_times": [], **times}
+    return {"type": kind, **counts, "key_times": [], "sizes": [], **times}
 
 
 def _note_times(track: dict[str, Any], packet: Any) -> None:
@@ -51,14 +54,15 @@ def _note_times(track: dict[str, Any], packet: Any) -> None:
     track["end"] = end if track["end"] is None else max(track["end"], end)
 
 
-def _decoded_alone(packet: Any) -> bool:
-    """Whether a keyframe decodes with nothing before it, as it must after a seek."""
+def _decoded_alone(packet: Any) -> tuple[int, int] | None:
+    """Return the size of a keyframe decoded with nothing before it, as after a seek; None where that fails."""
     codec = packet.stream.codec_context
     codec.flush_buffers()
     try:
-        return bool(codec.decode(packet)) or bool(codec.decode(None))
+        frame = next(iter(codec.decode(packet) or codec.decode(None)), None)
+        return None if frame is None else (frame.width, frame.height)
     except av.error.FFmpegError:
-        return False
+        return None
     finally:
         codec.flush_buffers()
 

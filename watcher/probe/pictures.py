@@ -44,6 +44,8 @@ def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None
     for number, packet in enumerate(container.demux(stream)):
         if number > PACKETS_TO_FIRST_PICTURE:
             return None
+        if packet.has_sidedata("encryption_info"):
+            return {"is_encrypted": True}
         try:
             frames = packet.decode()
         except (av.error.InvalidDataError, av.error.PatchWelcomeError, ValueError):

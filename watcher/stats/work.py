@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.engine import Engine, Row
 
+from watcher.errors import Failure
 from watcher.models import UNFINISHED, Debris, Output, OutputKind, Step, StepStatus, Video
 
 
@@ -44,6 +45,19 @@ def parts(db: Engine, video_id: int) -> list[Part]:
             .order_by(Output.kind, Output.rung, Output.ordinal)
         ).all()
     return [Part(**{name: getattr(row, name) for name in fields}) for row in rows]
+
+
+def losses(db: Engine, video_id: int) -> list[Failure]:
+    """Return what of a video's source its finished steps had to do without."""
+    with db.begin() as connection:
+        rows = connection.execute(
+            select(Step.error_code, Step.error)
+            .where(
+                Step.video_id == video_id, Step.status == StepStatus.COMPLETED, Step.error_code.is_not(None)
+            )
+            .order_by(Step.stage, Step.due_at, Step.id)
+        ).all()
+    return [Failure(row.error_code, row.error or "") for row in rows]
 
 
 def obsolete_outputs(db: Engine, *, bucket: str, limit: int) -> Sequence[Row[int, int, str, str]]:

@@ -56,7 +56,13 @@ class Attempt:
     def bench(self, start: float, end: float) -> encode.Bench:
         """Return what `encode` works with, for the share `start` to `end` (0..1) of the step's progress."""
         beat = self.beat.part(start, end)
-        return encode.Bench(binary=self.shop.binary, folder=self.folder, beat=beat, limits=self._limits())
+        return encode.Bench(
+            binary=self.shop.binary,
+            folder=self.folder,
+            beat=beat,
+            limits=self._limits(),
+            is_salvaging=self.shop.is_salvaging,
+        )
 
     @property
     def inspect_limits(self) -> ffmpeg.Limits:

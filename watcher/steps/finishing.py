@@ -37,14 +37,17 @@ def package(attempt: Attempt) -> bool:
     """Stitch the MP4, publish it, the poster, the storyboard and the final playlists, and complete the video."""
     claim, shop, beat = attempt.claim, attempt.shop, attempt.beat
     parts = stats.parts(shop.readings, claim.video_id)
-    planned = attempt.plan
+    lost = stats.losses(shop.readings, claim.video_id)
+    is_whole = not lost and attempt.facts.cut is None
     film = encode.package(
-        _pictures(attempt, parts),
+        _pictures(attempt, parts, is_whole=is_whole),
         _sound(attempt, parts),
         attempt.facts,
-        planned.video,
+        attempt.plan.video,
         attempt.bench(0.2, 0.5),
+        is_whole=is_whole,
     )
+    loss = None if is_whole else _loss(attempt, lost, film)
     poster = next(part for part in parts if part.kind == OutputKind.POSTER_PART)
     still = encode.Made(
         path=attempt.fetch(poster, beat.part(0.5, 0.5)),
@@ -65,24 +68,50 @@ def package(attempt: Attempt) -> bool:
                 shop.target, made, kind=kind, ordinal=0, name=name, claim=claim, beat=beat.part(0.5, 1.0)
             )
         )
-    outputs.append(_publish_storyboard(attempt, parts, film))
+    outputs += _publish_storyboard(attempt, parts, film, is_whole=is_whole)
     outputs += _publish_playlists(attempt, parts, is_final=True)
-    won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
+    won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=loss)
     if won:
-        _log.info("completed", name=claim.name, mp4=outputs[0].name, seconds=_since(attempt))
+        _log.info(
+            "completed",
+            name=claim.name,
+            mp4=outputs[0].name,
+            seconds=_since(attempt),
+            **({"salvaged": loss.detail} if loss else {}),
+        )
     else:
         publish.withdraw(shop.target, outputs)
     return won
 
 
-def _pictures(attempt: Attempt, parts: Sequence[stats.Part]) -> list[Path]:
-    """Return the files of the top rung in order; a copied one is one file again."""
+def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failure:
+    """Return what is published of a source that could not be read whole, and why it is no more."""
+    facts = attempt.facts
+    whole_frames, whole_seconds = facts.video.frames if facts.video else None, facts.duration_seconds
+    every = list(lost)
+    if facts.cut is not None:
+        whole_frames, whole_seconds = facts.cut.frames, facts.cut.seconds
+        every.insert(0, Failure("source_truncated", facts.cut.detail))
+    amount = f"{film.duration_seconds:.1f} s"
+    if whole_seconds is not None:
+        amount = f"{film.duration_seconds:.1f} of {whole_seconds:.1f} s"
+    if whole_frames is not None and attempt.plan.video.frame_rate is None:
+        amount += f", {film.frames} of {whole_frames} frames"
+    more = f" (and {len(every) - 1} more)" if len(every) > 1 else ""
+    return Failure(every[0].code, f"only what can be read is published: {amount}: {every[0].detail}{more}")
+
+
+def _pictures(attempt: Attempt, parts: Sequence[stats.Part], *, is_whole: bool) -> list[Path]:
+    """Return the files of the top rung in order; a copied one is one file again.
+
+    Unless the source `is_whole`, the last chunks may be missing.
+    """
     made = attempt.plan
     rung = min(made.rungs[0].width, made.rungs[0].height)
     chosen = [part for part in parts if part.kind == OutputKind.VIDEO_PART and part.rung == rung]
     if made.video.mode == "copy":
         return [_joined(attempt, chosen, "picture")]
-    _check_ordinals(chosen, len(made.chunks))
+    _check_ordinals(chosen, len(made.chunks) if is_whole else len(chosen))
     share = 0.15 / len(chosen)
     return [
         attempt.fetch(part, attempt.beat.part(number * share, (number + 1) * share))
@@ -92,7 +121,8 @@ def _pictures(attempt: Attempt, parts: Sequence[stats.Part]) -> list[Path]:
 
 def _sound(attempt: Attempt, parts: Sequence[stats.Part]) -> Path | None:
     chosen = [part for part in parts if part.kind == OutputKind.AUDIO_PART]
-    return _joined(attempt, chosen, "sound") if attempt.plan.audio is not None else None
+    # Its step, which is over, may have found nothing in the track.
+    return _joined(attempt, chosen, "sound") if chosen else None
 
 
 def _joined(attempt: Attempt, parts: Sequence[stats.Part], name: str) -> Path:
@@ -115,12 +145,18 @@ def _check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
         raise Failure("output_invalid", f"of {expected} parts only these are recorded: {found}")
 
 
-def _publish_storyboard(attempt: Attempt, parts: Sequence[stats.Part], film: encode.Made) -> ledger.NewOutput:
+def _publish_storyboard(
+    attempt: Attempt, parts: Sequence[stats.Part], film: encode.Made, *, is_whole: bool
+) -> list[ledger.NewOutput]:
+    """Upload what tells which tile is shown when; nothing where a damaged source gave no sheet."""
     planned = attempt.plan.storyboard
     sheets = [part for part in parts if part.kind == OutputKind.SHEET]
-    _check_ordinals(sheets, planned.sheets)
+    if not sheets and not is_whole:
+        return []
+    _check_ordinals(sheets, planned.sheets if is_whole else len(sheets))
     seconds = film.duration_seconds or 0.0
-    starts = [number * planned.interval_seconds for number in range(planned.tiles)]
+    there = min(planned.tiles, len(sheets) * planned.columns * planned.rows)
+    starts = [number * planned.interval_seconds for number in range(there)]
     text = playlists.storyboard(
         [sheet.name[len(attempt.place) :] for sheet in sheets],
         [start for start in starts if start < seconds],
@@ -131,7 +167,7 @@ def _publish_storyboard(attempt: Attempt, parts: Sequence[stats.Part], film: enc
         duration_seconds=seconds,
     )
     name = names.storyboard(attempt.place)
-    return _upload_text(attempt, text, kind=OutputKind.STORYBOARD, name=name, content_type=STORYBOARD_TYPE)
+    return [_upload_text(attempt, text, kind=OutputKind.STORYBOARD, name=name, content_type=STORYBOARD_TYPE)]
 
 
 def _publish_playlists(

@@ -53,9 +53,23 @@ class Growing:
         end = made.end_seconds if self._kind == OutputKind.VIDEO_PART else None
         output = self._upload(made.path, layout, len(layout.fragments), end_seconds=end)
         output = replace(output, frames=made.frames)
-        won = ledger.finish(attempt.shop.db, attempt.claim, outputs=[output], now=attempt.clock())
+        won = ledger.finish(
+            attempt.shop.db,
+            attempt.claim,
+            outputs=[output],
+            now=attempt.clock(),
+            sound=_heard(made),
+            loss=made.loss,
+        )
         if won:
-            _log.info("made", parts=self._parts, frames=made.frames, is_copy=made.is_copy)
+            loudness = made.loudness.lufs if made.loudness else None
+            _log.info(
+                "made",
+                parts=self._parts,
+                frames=made.frames,
+                is_copy=made.is_copy,
+                **({} if loudness is None else {"lufs": loudness, "gain_db": made.gain_db}),
+            )
         else:
             publish.withdraw(attempt.shop.target, [output])
         return won
@@ -102,3 +116,9 @@ class Growing:
         attempt.keep(part, output.sha1)
         self._fragments, self._parts = end, self._parts + 1
         return output
+
+
+def _heard(made: encode.Made) -> ledger.NewSound | None:
+    if made.loudness is None:
+        return None
+    return ledger.NewSound(made.loudness.lufs, made.loudness.peak_dbfs, made.gain_db)

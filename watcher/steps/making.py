@@ -28,6 +28,7 @@ def inspect_source(attempt: Attempt) -> bool:
             folder=attempt.folder,
             beat=attempt.beat,
             limits=attempt.inspect_limits,
+            is_salvaging=shop.is_salvaging,
         )
     made = plan.make(facts, shop.profile)
     won = ledger.finish_inspect(
@@ -35,6 +36,7 @@ def inspect_source(attempt: Attempt) -> bool:
         claim,
         media=media.dump(facts),
         duration_seconds=facts.duration_seconds,
+        audio_language=facts.audio.language if facts.audio else None,
         plan=plan.dump(made),
         steps=_steps_of(made, facts, claim.discovered_at),
         now=attempt.clock(),
@@ -68,6 +70,8 @@ def encode_chunk(attempt: Attempt) -> bool:
     chunk = made.chunks[attempt.claim.ordinal]
     with attempt.source() as url:
         rungs = encode.video_chunk(url, attempt.facts, made, chunk, attempt.bench(0.0, MADE))
+    if isinstance(rungs, encode.Nothing):
+        return _finish_empty(attempt, rungs)
     return _publish(attempt, rungs, OutputKind.VIDEO_PART)
 
 
@@ -78,7 +82,7 @@ def make_audio(attempt: Attempt) -> bool:
     growing = Growing(attempt, OutputKind.AUDIO_PART)
     with attempt.source() as url:
         made = encode.audio(url, attempt.facts, planned, attempt.bench(0.0, MADE), growing.grow)
-    return growing.finish(made)
+    return _finish_empty(attempt, made) if isinstance(made, encode.Nothing) else growing.finish(made)
 
 
 def make_stills(attempt: Attempt) -> bool:
@@ -92,7 +96,17 @@ def make_storyboard(attempt: Attempt) -> bool:
     """Make the sheets of pictures that a player shows over its time bar."""
     with attempt.source() as url:
         sheets = encode.storyboard(url, attempt.facts, attempt.plan.storyboard, attempt.bench(0.0, MADE))
+    if not sheets:
+        return _finish_empty(attempt, encode.Nothing(None))
     return _publish(attempt, sheets, OutputKind.SHEET)
+
+
+def _finish_empty(attempt: Attempt, nothing: encode.Nothing) -> bool:
+    """Complete a step that has nothing to make."""
+    won = ledger.finish(attempt.shop.db, attempt.claim, outputs=[], now=attempt.clock(), loss=nothing.loss)
+    if won:
+        _log.info("nothing_there", why=nothing.loss.detail if nothing.loss else "the track is empty")
+    return won
 
 
 def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind) -> bool:
@@ -116,7 +130,7 @@ def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind)
         )
         attempt.keep(part.path, output.sha1)
         outputs.append(output)
-    won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock())
+    won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=parts[0].loss)
     if won:
         # A film has hundreds of chunks; its story is told in a few lines.
         say = _log.info if claim.ordinal == 0 else _log.debug

@@ -8,10 +8,10 @@ from watcher.verify import tracks
 from watcher.verify.picture import MOST_REORDERED
 
 
-def stitched(media: Media, found: tracks.Found | None, *, is_paced: bool) -> None:
-    """Raise unless the parts together have as many frames as the source's index."""
+def stitched(media: Media, found: tracks.Found | None, *, is_paced: bool, is_whole: bool) -> None:
+    """Raise unless the parts together have as many frames as the source's index, if it `is_whole`."""
     track = media.video
-    if found is None or track is None or track.frames is None or is_paced:
+    if found is None or track is None or track.frames is None or is_paced or not is_whole:
         return
     # Frames that share their time with another one are dropped; a second of them would hide a lost chunk.
     second = int(track.frame_rate or MOST_REORDERED)
@@ -27,8 +27,12 @@ def package(
     audio: tracks.Found | None,
     *,
     is_index_first: bool,
+    is_whole: bool,
 ) -> tuple[tracks.Found, tracks.Found | None]:
-    """Raise unless the stitched file `made` (a scan) holds all of both parts, in time; return its tracks."""
+    """Raise unless the stitched file `made` (a scan) holds all of both parts, in time; return its tracks.
+
+    Unless it `is_whole`, it need not be as long as the source says.
+    """
     pictures, sounds = tracks.read(made, "video"), tracks.read(made, "audio")
     if len(pictures) != 1 or len(sounds) != (audio is not None) or len(made) != len(pictures) + len(sounds):
         raise Failure("output_invalid", f"the MP4 has {len(pictures)} pictures and {len(sounds)} sounds")
@@ -46,8 +50,8 @@ def package(
         _check_time("sound", sound.end - audio.end)
     end = max(picture.end, sound.end if sound is not None else 0)
     declared = None if media.container in tracks.SELF_CHECKING_FORMATS else tracks.declared(media)
-    if declared is not None and end < declared - tracks.CUT_SECONDS:
-        raise Failure("source_truncated", f"it ends after {end:.1f} of {declared:.1f} declared seconds")
+    if is_whole and declared is not None and end < declared - tracks.CUT_SECONDS:
+        raise Failure("source_truncated", f"it ends early; {tracks.readable(end, declared)}")
     return picture, sound
 
 

@@ -20,32 +20,42 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
         raise ValueError("there is no picture to verify")
     tracks.check_arrived(report)
     read = report.read.get((0, track.index))
-    if report.is_cut or tracks.is_short(read, track.frames):
-        raise Failure("source_truncated", tracks.cut(read, track.frames, report))
-    is_damaged = bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
     declared = tracks.declared_end(media, track.frames, track.start_seconds, track.duration_seconds)
+    readable = tracks.readable(end, declared or tracks.declared(media))
+    if report.is_cut or tracks.is_short(read, track.frames):
+        raise Failure("source_truncated", f"{tracks.cut(read, track.frames, report)}; {readable}")
+    is_damaged = bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
     if declared is None and media.container not in tracks.SELF_CHECKING_FORMATS:
         # The container's duration may be that of the sound alone; `package` knows how long that is.
         declared = tracks.declared(media) if media.audio is None or is_damaged else None
     if declared is not None and end < declared - tracks.CUT_SECONDS:
-        raise Failure(
-            "source_truncated", f"the picture ends after {end:.1f} of {declared:.1f} declared seconds"
-        )
+        raise Failure("source_truncated", f"the picture ends early; {readable}")
     if is_damaged:
-        errors = (read.errors or 0) if read else 0
+        errors, frames = ((read.errors or 0), (read.frames or 0)) if read else (0, 0)
         raise Failure(
             "source_damaged",
-            f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, "
-            f"{report.corrupt_packets} packets are incomplete: {report.text}",
+            f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, {report.corrupt_packets} "
+            f"packets are incomplete; readable: {frames} of {frames + errors} frames: {report.text}",
         )
     if read and read.frames == 0:
-        raise Failure("no_picture", f"none of {read.packets} packets gave a picture: {report.text}")
+        raise Failure(
+            "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing: {report.text}"
+        )
 
 
 def video_output(
-    media: Media, report: Report, found: tracks.Found | None, *, is_copy: bool, is_paced: bool
+    media: Media,
+    report: Report,
+    found: tracks.Found | None,
+    *,
+    is_copy: bool,
+    is_paced: bool,
+    is_whole: bool = True,
 ) -> None:
-    """Raise unless the made picture has every frame of the source; `is_paced`: the frame rate was changed."""
+    """Raise unless the made picture has every frame that was read; `is_paced`: the frame rate was changed.
+
+    Unless it `is_whole`, it need not be as long as the source says.
+    """
     track = media.video
     if found is None or track is None:
         raise Failure("output_invalid", "the output has no picture")
@@ -56,6 +66,8 @@ def video_output(
         raise Failure(
             "output_invalid", f"{found.pictures} of {found.keyframes} keyframes can be decoded alone"
         )
+    if len(found.sizes) > 1:  # which players show in the first one's place, or not at all
+        raise Failure("output_invalid", f"the picture changes its size: {found.sizes}")
     expected = None
     if is_copy:
         expected = read.packets if read else track.frames
@@ -63,9 +75,9 @@ def video_output(
         expected = read.frames - report.dropped + report.duplicated
     if expected is not None and found.packets != expected:
         raise Failure("output_invalid", f"the output has {found.packets} frames, not {expected}")
-    if track.frames is not None and track.duration_seconds and found.packets > 1:
+    if is_whole and track.frames is not None and track.duration_seconds and found.packets > 1:
         frame = float(1 / track.frame_rate) if track.frame_rate else 0.0
-        if abs(found.length - track.duration_seconds) > max(tracks.TOLERANCE_SECONDS, frame):
+        if abs(found.length - found.late - track.duration_seconds) > max(tracks.TOLERANCE_SECONDS, frame):
             lengths = f"{found.length:.3f} s of picture, the source {track.duration_seconds:.3f} s"
             raise Failure("output_invalid", f"the output has {lengths}")
 
@@ -102,29 +114,49 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
         video_source(media, report, end=end)
         return
     tracks.check_arrived(report)
-    if report.is_cut or (found is None and chunk.start_seconds > 0):
-        raise Failure("source_truncated", f"the file ends too early: {report.text}")
-    if chunk.end_seconds is None:
-        declared = tracks.declared_end(media, track.frames, track.start_seconds, track.duration_seconds)
-        if declared is not None and end < declared - tracks.CUT_SECONDS:
-            raise Failure(
-                "source_truncated", f"the picture ends after {end:.1f} of {declared:.1f} declared seconds"
-            )
+    declared = tracks.declared_end(media, track.frames, track.start_seconds, track.duration_seconds)
+    reached = end if found is not None else chunk.start_seconds
+    readable = tracks.readable(reached, declared or tracks.declared(media))
+    if report.is_cut:
+        raise Failure("source_truncated", f"the file ends too early; {readable}: {report.text}")
+    if chunk.end_seconds is None and declared is not None and end < declared - tracks.CUT_SECONDS:
+        raise Failure("source_truncated", f"the picture ends early; {readable}")
     if has_errors(media, report):
         read = report.read.get((0, track.index))
+        seen, stretch = found.packets if found else 0, _stretch(chunk)
+        frames = f"{seen} of {chunk.frames} frames" if chunk.frames is not None else f"{seen} frames"
         raise Failure(
             "source_damaged",
-            f"{(read.errors or 0) if read else 0} frames of the {chunk.start_seconds:.1f} s and after cannot be "
-            f"decoded, {report.corrupt_frames} are corrupt: {report.text}",
+            f"{(read.errors or 0) if read else 0} frames {stretch} cannot be decoded, {report.corrupt_frames} are "
+            f"corrupt; readable: {frames} {stretch}: {report.text}",
         )
+    if found is None and chunk.start_seconds > 0:
+        raise Failure("source_truncated", f"the file ends too early; {readable}: {report.text}")
     if found is None:
-        raise Failure("no_picture", f"no picture comes of the first seconds: {report.text}")
+        raise Failure(
+            "no_picture", f"no picture comes of the first seconds; readable: nothing: {report.text}"
+        )
+
+
+def _stretch(chunk: Chunk) -> str:
+    if chunk.end_seconds is None:
+        return f"from {chunk.start_seconds:.1f} s on"
+    return f"from {chunk.start_seconds:.1f} to {chunk.end_seconds:.1f} s"
 
 
 def chunk_output(
-    media: Media, report: Report, chunk: Chunk, found: Sequence[tracks.Found | None], *, is_paced: bool
+    media: Media,
+    report: Report,
+    chunk: Chunk,
+    found: Sequence[tracks.Found | None],
+    *,
+    is_paced: bool,
+    is_whole: bool = True,
 ) -> None:
-    """Raise unless all rungs of a chunk have all of its frames, at the same times and with the same keyframes."""
+    """Raise unless all rungs of a chunk have all of its frames, at the same times and with the same keyframes.
+
+    Unless it `is_whole`, it need not have as many frames as the source says, but begin on time all the same.
+    """
     first = found[0]
     for number, one in enumerate(found):
         if first is None or one is None:
@@ -141,14 +173,14 @@ def chunk_output(
     if first is None:
         raise Failure("output_invalid", "there is no picture")
     if chunk.is_whole:
-        video_output(media, report, first, is_copy=False, is_paced=is_paced)
+        video_output(media, report, first, is_copy=False, is_paced=is_paced, is_whole=is_whole)
         return
     late = first.first_decode - chunk.start_seconds
     # The frame at its start may be one of those that are too many; the next one comes within the span of a frame.
     allowed = tracks.TOLERANCE_SECONDS if is_paced else tracks.TOLERANCE_SECONDS / 10
     if chunk.start_seconds > 0 and abs(late) > allowed:
         raise Failure("output_invalid", f"its first frame is shown {late:.3f} s after it begins")
-    if chunk.frames is not None and not is_paced:
+    if is_whole and chunk.frames is not None and not is_paced:
         missing = chunk.frames - report.dropped - first.packets
         if missing < 0 or missing > (MOST_REORDERED if chunk.start_seconds == 0 else 0):
             raise Failure("output_invalid", f"the chunk has {first.packets} frames, not {chunk.frames}")

@@ -18,32 +18,47 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
         raise ValueError("there is no sound to verify")
     tracks.check_arrived(report)
     read = report.read.get((0, track.index))
-    if report.is_cut or tracks.is_short(read, track.packets):
-        raise Failure("source_truncated", tracks.cut(read, track.packets, report))
     declared = tracks.declared_end(media, track.packets, track.start_seconds, track.duration_seconds)
+    readable = tracks.readable(end, declared or tracks.declared(media))
+    if report.is_cut or tracks.is_short(read, track.packets):
+        raise Failure("source_truncated", f"the sound: {tracks.cut(read, track.packets, report)}; {readable}")
     if declared is not None and end < declared - tracks.CUT_SECONDS:
-        raise Failure(
-            "source_truncated", f"the sound ends after {end:.1f} of {declared:.1f} declared seconds"
-        )
+        raise Failure("source_truncated", f"the sound ends early; {readable}")
     if read is None:
         return
     allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
     if (read.errors or 0) > allowed or read.frames == 0:
         raise Failure(
             "source_damaged",
-            f"{read.errors or 0} of {read.packets} packets of sound cannot be decoded: {report.text}",
+            f"{read.errors or 0} packets of sound cannot be decoded; readable: "
+            f"{max(0, read.packets - (read.errors or 0))} of {read.packets} packets: {report.text}",
         )
 
 
-def audio_output(media: Media, report: Report, found: tracks.Found | None) -> None:
-    """Raise unless the made sound is as long as the source's, and ends when it does."""
+def is_silent_track(media: Media, report: Report) -> bool:
+    """Tell whether the source has a track for sound and nothing in it, as screen recorders leave behind."""
+    read = report.read.get((0, media.audio.index)) if media.audio else None
+    return (
+        read is not None
+        and read.packets == 0
+        and not (media.audio and media.audio.packets)
+        and not (report.is_cut or report.is_unread or report.corrupt_packets)
+    )
+
+
+def audio_output(media: Media, report: Report, found: tracks.Found | None, *, is_whole: bool) -> None:
+    """Raise unless all that was made is there, and the sound is as long as the source's and ends when it does.
+
+    Of a source that `is_whole` is not for, only the first can be asked.
+    """
     track = media.audio
     if found is None or track is None:
         raise Failure("output_invalid", "the output has no sound")
     tracks.check_written(report.wrote.get((0, 0)), found)
     declared = tracks.declared_end(media, track.packets, track.start_seconds, track.duration_seconds)
     if (
-        track.packets is not None
+        is_whole
+        and track.packets is not None
         and declared is not None
         and abs(found.end - declared) > tracks.TOLERANCE_SECONDS
     ):

@@ -29,6 +29,9 @@ class Found:
     last: float
     end: float
     key_times: tuple[float, ...]
+    sizes: tuple[tuple[int, int], ...] = ()  # of the keyframes that were decoded, each once
+    # How much later than the sound the picture begins in the source; its first frame is shown that much longer.
+    late: float = 0.0
 
     @property
     def length(self) -> float:
@@ -36,15 +39,23 @@ class Found:
 
         Containers round or invent the last packet's own duration.
         """
-        return (self.last - self.first) * self.packets / (self.packets - 1) if self.packets > 1 else 0.0
+        if self.packets < 2:
+            return 0.0
+        return self.late + (self.last - self.first - self.late) * self.packets / (self.packets - 1)
 
 
-def read(scan: dict[str, Any], kind: str) -> list[Found]:
+def read(scan: dict[str, Any], kind: str, *, late: float = 0.0) -> list[Found]:
     """Return the tracks of one kind ("video", "audio") from a prober's scan; those without times are left out."""
     found = [dict(one) for _, one in sorted(scan.items()) if one["type"] == kind and one["first"] is not None]
     names = ("packets", "keyframes", "pictures", "first", "first_decode", "last", "end")
     return [
-        Found(**{name: one[name] or 0 for name in names}, key_times=tuple(one["key_times"])) for one in found
+        Found(
+            **{name: one[name] or 0 for name in names},
+            key_times=tuple(one["key_times"]),
+            sizes=tuple(map(tuple, one["sizes"])),
+            late=late,
+        )
+        for one in found
     ]
 
 
@@ -70,6 +81,13 @@ def cut(read: Read | None, indexed: int | None, report: Report) -> str:
     if read is not None and indexed is not None:
         return f"{read.packets} of {indexed} packets could be read"
     return f"the file ends in the middle: {report.text}"
+
+
+def readable(seconds: float, declared: float | None) -> str:
+    """Return how much of a source could be read, for an error."""
+    if declared is None:
+        return f"readable: {seconds:.1f} s"
+    return f"readable: {min(seconds, declared):.1f} of {declared:.1f} s"
 
 
 def declared(media: Media) -> float | None:

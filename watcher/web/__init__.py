@@ -5,20 +5,23 @@
 """
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import fastapi
 import uvicorn
-from fastapi.staticfiles import StaticFiles
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from watcher import __version__, config, database, log, stats
-from watcher.errors import Misconfigured
-from watcher.web import api, guard, metrics, pages
+from watcher.errors import Misconfigured, Outage
+from watcher.web import api, guard, media, metrics, pages, playback, troubles, views
 
-HERE = Path(__file__).parent
+GRACE_SECONDS = 5  # for answers under way when it is asked to stop; they take milliseconds
 LEAST_COMPRESSED_BYTES = 500  # below this the answer fits into one packet as it is
+
+_log = log.get()
 
 
 def create(settings: config.Settings | None = None) -> fastapi.FastAPI:
@@ -50,10 +53,12 @@ def create(settings: config.Settings | None = None) -> fastapi.FastAPI:
     app.state.settings = settings
     app.state.readings = readings
     app.state.tally = stats.Tally(readings)
-    app.include_router(pages.router)
-    app.include_router(api.router)
-    app.include_router(metrics.router)
-    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.state.player = playback.Playback(settings)
+    for router in (pages.router, media.router, api.router, metrics.router):
+        app.include_router(router)
+    app.mount("/static", views.Static())
+    for kind in (HTTPException, RequestValidationError, Outage, Misconfigured):
+        app.add_exception_handler(kind, troubles.answer)
     app.add_middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES)
     app.add_middleware(guard.Guard, token=settings.web_token)  # the last one added is the first one asked
     return app
@@ -67,6 +72,24 @@ def serve(settings: config.Settings, *, host: str, port: int) -> None:
                 f"WEB_TOKEN: is not set, and whoever reaches {host} could see all videos: set one, or use 127.0.0.1"
             ]
         )
-    uvicorn.run(
-        create(settings), host=host, port=port, log_config=None, server_header=False, access_log=False
-    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise Misconfigured(
+            [f"WEB_PORT: cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."]
+        ) from error
+    with listener:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create(settings),
+                log_config=None,
+                log_level="warning",
+                server_header=False,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+        shown = f"[{host}]" if ":" in host else host
+        _log.info("serving", url=f"http://{shown}:{port}/", needs_token=settings.web_token is not None)
+        server.run(sockets=[listener])

@@ -4,7 +4,6 @@ Sits before everything else. Knows nothing of videos.
 """
 
 import base64
-import binascii
 import hmac
 import ipaddress
 import urllib.parse
@@ -101,7 +100,10 @@ class Guard:
 def _is_from_here(scope: Scope, host: str) -> bool:
     address, _port = scope.get("server") or ("", None)
     is_socket = address.startswith("/")  # a file, which this machine alone has
-    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # half a bracket
+        return False
     return (is_socket or is_loopback(address)) and is_loopback(name)
 
 
@@ -113,6 +115,6 @@ def _given(header: str) -> bytes:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             return b""
     return b""

@@ -4,6 +4,7 @@ import fastapi
 from sqlalchemy.engine import Engine
 
 from watcher import config, stats
+from watcher.web import playback
 
 
 def readings(request: fastapi.Request) -> Engine:
@@ -21,4 +22,10 @@ def settings(request: fastapi.Request) -> config.Settings:
 def tally(request: fastapi.Request) -> stats.Tally:
     """Return the numbers of videos by state, which are not counted anew for each request."""
     found: stats.Tally = request.app.state.tally
+    return found
+
+
+def player(request: fastapi.Request) -> playback.Playback:
+    """Return the way to what can be played."""
+    found: playback.Playback = request.app.state.player
     return found

@@ -1,0 +1,135 @@
+"""Damaged files: each is refused with the reason, and with how much of it could be read. Never a short film."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import scene
+from case import Case, Film, Refused
+from clips import cut, run
+from scene import FAST, FILM
+
+SIX_SECONDS = {"seconds": 6.0, "flashes": (0.4, 5.4)}
+
+
+def cut_short(share: float, *encoding: str) -> Callable[[Path], None]:
+    """Return what makes an upload that broke off."""
+
+    def make(path: Path) -> None:
+        whole = scene.make(path.with_name(f"whole{path.suffix}"), *(encoding or FILM), **SIX_SECONDS)
+        cut(whole, path, share=share)
+
+    return make
+
+
+def _overwritten(
+    path: Path, *encoding: str, kind: str = "video", start: float = 2.0, end: float = 3.0
+) -> None:
+    """Turn the packets between two times into noise, which looks like nothing that a decoder knows."""
+    whole = scene.make(path.with_name(f"whole{path.suffix}"), *encoding, **SIX_SECONDS)
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        stream = container.streams.best(kind)
+        for packet in container.demux(stream):
+            if packet.size and packet.pos is not None and start <= float(packet.pts * packet.time_base) < end:
+                data[packet.pos : packet.pos + packet.size] = b"\x55" * packet.size
+    path.write_bytes(data)
+
+
+def _encrypted(path: Path) -> None:
+    key, key_id = "76a6c65c5ea762046bd749a2e632ccbb", "a7e61c373e219033c21091fa607bf3b8"
+    whole = scene.make(path.with_name("whole.mp4"))
+    scheme = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key_id)
+    run("-i", str(whole), "-c", "copy", *scheme, str(path))
+
+
+def _header_only(path: Path) -> None:
+    """Keep the boxes before the media, and drop what they are about."""
+    whole = scene.make(path.with_name("whole.mp4"), *FILM, "-movflags", "+faststart")
+    data = whole.read_bytes()
+    path.write_bytes(data[: data.index(b"mdat") + 4])
+
+
+def _first_bytes(count: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        whole = scene.make(path.with_name(f"whole{path.suffix}"))
+        path.write_bytes(whole.read_bytes()[:count])
+
+    return make
+
+
+def _written(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+def _noise_at_the_end(path: Path) -> None:
+    """Append what a disk had behind the file."""
+    whole = scene.make(path.with_name("whole.mp4"))
+    path.write_bytes(whole.read_bytes() + b"\x00" * 50_000)
+
+
+FASTSTART = (*FILM, "-movflags", "+faststart")
+CUT = [
+    Case("cut-index-last.mp4", cut_short(0.6), Refused("source_truncated", says="readable: nothing")),
+    Case("cut-index-first.mp4", cut_short(0.6, *FASTSTART), Refused("source_truncated", says="of 6.0 s")),
+    Case(
+        "cut-at-the-very-end.mp4", cut_short(0.97, *FASTSTART), Refused("source_truncated", says="of 6.0 s")
+    ),
+    Case(
+        "cut-fragments.mp4",
+        cut_short(0.6, *FILM, "-g", "25", "-movflags", "+frag_keyframe+empty_moov"),
+        Refused("source_truncated", says="readable:"),
+        "recorders that write as they go",
+    ),
+    Case("cut.mkv", cut_short(0.6), Refused("source_truncated", says="of 6.0 s")),
+    Case(
+        "cut.avi",
+        cut_short(0.6, "-c:v", "mpeg4", "-c:a", "libmp3lame"),
+        Refused("source_truncated", says="readable:"),
+    ),
+    Case(
+        "cut.flv",
+        cut_short(0.6, *FAST, "-c:a", "libmp3lame", "-ar", "44100"),
+        Refused("source_truncated", says="of 6.0 s"),
+    ),
+    Case(
+        "cut.webm",
+        cut_short(0.6, "-c:v", "libvpx", "-c:a", "libopus"),
+        Refused("source_truncated", says="of 6.0 s"),
+    ),
+    Case("header-only.mp4", _header_only, Refused("source_truncated", says="readable: 0.0 of 2.0 s")),
+    Case("first-kilobyte.mp4", _first_bytes(1000), Refused("source_truncated", says="readable: nothing")),
+    Case("first-kilobyte.mkv", _first_bytes(1000), Refused("no_picture")),
+]
+DAMAGED = [
+    Case(
+        "noise-in-the-middle.mp4",
+        lambda path: _overwritten(path, *FAST, "-g", "25", "-c:a", "aac"),
+        Refused("source_damaged", says="readable:"),
+    ),
+    Case(
+        "noise-in-the-middle.avi",
+        lambda path: _overwritten(path, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_s16le"),
+        Refused("source_damaged", says="readable:"),
+    ),
+    Case(
+        "noise-in-the-sound.mp4",
+        lambda path: _overwritten(path, *FAST, "-c:a", "aac", kind="audio"),
+        Refused("source_damaged", says="packets"),
+    ),
+    Case("noise-behind.mp4", _noise_at_the_end, Film((320, 180)), "nothing is missing"),
+]
+NONE = [
+    Case("zero-bytes.mp4", _written(b""), Refused("unreadable")),
+    Case("encrypted.mp4", _encrypted, Refused("source_encrypted"), "bought films"),
+    Case("text.mp4", _written(b"Buy milk.\n" * 5000), Refused("unreadable")),
+    Case("zeros.mov", _written(bytes(100_000)), Refused("unreadable")),
+    Case(
+        "web-page.mp4",
+        _written(b"<!doctype html><title>404</title>" * 50),
+        Refused("unreadable"),
+        "a failed download",
+    ),
+    Case("archive.mkv", _written(b"PK\x03\x04" + bytes(range(256)) * 100), Refused("unreadable")),
+]
+CASES = [*CUT, *DAMAGED, *NONE]

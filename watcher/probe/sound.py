@@ -1,0 +1,42 @@
+"""What sound tracks are, and which of them is the main one."""
+
+from typing import Any
+
+import av.stream
+
+# Sound that is not for everybody, or not the film's own.
+ASIDES = (
+    av.stream.Disposition.comment
+    | av.stream.Disposition.descriptions
+    | av.stream.Disposition.hearing_impaired
+    | av.stream.Disposition.karaoke
+    | av.stream.Disposition.lyrics
+    | av.stream.Disposition.visual_impaired
+)
+
+
+def facts(stream: Any) -> dict[str, Any]:
+    """Describe one track."""
+    codec = stream.codec_context
+    return {
+        "sample_rate": codec.sample_rate,
+        "channels": codec.channels,
+        "layout": codec.layout.name,
+        "language": stream.metadata.get("language"),
+        "is_aside": bool(stream.disposition & ASIDES),
+        # MP4 writers leave tracks behind that were never filled.
+        "is_empty": stream.container.format.name.startswith("mov") and not len(stream.index_entries),
+    }
+
+
+def main(streams: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Find the sound to play: the default track, else the first, of those that are not commentary or the like.
+
+    Tracks whose parameters are unknown, or that are empty, do not count.
+    """
+    every = [one for one in streams if one["type"] == "audio"]
+    tracks = [one for one in every if one["sample_rate"] and one["channels"] and not one["is_empty"]]
+    if not tracks:
+        return None
+    chosen = min(tracks, key=lambda one: (one["is_aside"], not one["is_default"]))
+    return {"index": chosen["index"], "number": every.index(chosen) + 1, "tracks": len(every)}
