@@ -10,13 +10,14 @@ export VIDEO
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint wheel lock clean
+.PHONY: help install demo test lint bench wheel lock clean
 
 help:
 	@echo 'make demo              transcode a made-up clip from a local bucket; VIDEO=FILE takes that file instead'
 	@echo 'make install           put the watcher command into .venv/bin'
 	@echo 'make test              run the tests'
 	@echo 'make lint              check style and types'
+	@echo 'make bench             measure speed; VIDEO=FILE compares the usual way and ours for that film only'
 	@echo 'make wheel             build dist/watcher-*.whl'
 	@echo 'make lock              choose the newest versions of all dependencies anew'
 	@echo 'make clean             remove .venv and everything that was built'
@@ -34,6 +35,10 @@ lint: .venv/installed-dev
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
+
+bench: .venv/installed-dev
+	@if [ -n "$$VIDEO" ]; then set -- --video "$$VIDEO"; else set --; fi; \
+	exec $(BIN)/python tests/bench/bench.py "$$@" $(ARGS)
 
 wheel: .venv/installed
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .

@@ -53,7 +53,7 @@ def bench(folder: Path) -> encode.Bench:
     """Return a bench in a new folder under `folder`."""
     place = folder / f"bench-{len(list(folder.glob('bench-*')))}"
     place.mkdir()
-    return encode.Bench(binary=BINARY, folder=place, beat=Beat(), limits=ffmpeg.Limits())
+    return encode.Bench(binary=BINARY, folder=place, beat=Beat(), limits=ffmpeg.Limits(), threads=1)
 
 
 def inspect(source: str | Path, folder: Path, *, name: str, size_bytes: int, content_type: str = "") -> Media:

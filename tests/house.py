@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,16 @@ class House:
             with daemon.Daemon(shop, seats=seats, poll_every=every, drain=timedelta(seconds=10)) as worker:
                 worker.wait(until_idle=True)
 
-    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start a `watcher` command as a process of its own; its output goes to `log.txt`."""
+    def start(
+        self, *arguments: str, under: Sequence[str] = (), **environment: str
+    ) -> "subprocess.Popen[str]":
+        """Start a `watcher` command as a process of its own; its output goes to `log.txt`.
+
+        `under` is the command line of a program that runs and watches it.
+        """
         with (self.folder / "log.txt").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "watcher", *arguments],
+                [*under, sys.executable, "-m", "watcher", *arguments],
                 env={**self._bare(), **environment},
                 cwd=self.folder,
                 stdout=log,

@@ -31,7 +31,7 @@ ROOMS = [
     {"command"},
     {"plan", "playlists"},
     {"fragments", "names", "retry", "media", "room", "transcript"},
-    {"beat", "config", "log"},
+    {"beat", "config", "log", "memory"},
     {"contrib", "envfile"},
     {"contract", "errors"},
 ]

@@ -62,9 +62,7 @@ def chunked(source: Path, folder: Path) -> tuple[list[tuple[encode.Made, ...]], 
     found = inspect_file(source, folder)
     made = encoded_plan(found)
     assert len(made.chunks) > 1
-    parts = [
-        encode.video_chunk(source, found, made, chunk, bench(folder), threads=1) for chunk in made.chunks
-    ]
+    parts = [encode.video_chunk(source, found, made, chunk, bench(folder)) for chunk in made.chunks]
     return parts, encode.package([part[0].path for part in parts], None, found, made.video, bench(folder))
 
 

@@ -44,6 +44,7 @@ def hold(worker: daemon.Daemon, shop: workshop.Workshop) -> tuple[ledger.Claim, 
     claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=daemon.now(), lease=shop.lease)
     assert claim is not None
     worker._running[claim.step_id] = claim, Beat()
+    worker._seated[claim.step_id] = claim.due_at
     return worker._running[claim.step_id]
 
 
@@ -195,6 +196,80 @@ def test_a_stop_ends_the_longest_pause(shop: workshop.Workshop, b2: localb2.Loca
         wait_for(lambda: b2.calls[LIST] == 1, "the poll that is told to wait")
         threading.Thread(target=worker.stop).start()
         assert not worker.wait()
+
+
+def chunked(house: House, shop: workshop.Workshop, name: str = "film.mov") -> int:
+    """Discover and inspect a film of several chunks; return its video's id."""
+    path = clip(house.folder / name, "-c:v", "mpeg4", "-g", "10", seconds=40, size="64x36", rate="10")
+    house.upload(path)
+    daemon.sweep_once(shop)
+    assert hire(shop)._work()
+    return len(stats.list_videos(shop.readings))
+
+
+def held(worker: daemon.Daemon) -> list[tuple[int, str]]:
+    return [(claim.video_id, claim.label) for claim, _ in worker._running.values()]
+
+
+def test_a_short_clip_overtakes_the_chunks_of_a_film_one_step_at_a_time(
+    house: House, shop: workshop.Workshop, film: Path
+) -> None:
+    chunked(house, shop)
+    worker = hire(shop, seats=2)
+    while "video:2" not in [label for _, label in held(worker)][-1:]:
+        worker._running.clear()
+        worker._seated.clear()
+        hold(worker, shop)
+    hold(worker, shop)
+    assert held(worker) == [(1, "video:2"), (1, "video:3")]
+    assert not worker._work()  # what else the film needs comes later: it waits for a seat
+
+    house.upload(film, "clip.mov")
+    daemon.sweep_once(shop)
+    with worker._claiming:
+        taken = worker._take(Beat())
+
+    assert taken is not None
+    assert (taken[0].video_id, taken[0].label) == (2, "inspect")
+    house.upload(film, "another.mov")
+    daemon.sweep_once(shop)
+    assert not worker._work()  # a third would overtake the second as well
+
+
+def test_a_step_that_only_moves_bytes_leaves_its_seat_to_the_next(
+    house: House, shop: workshop.Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunked(house, shop)
+    worker = hire(shop, seats=1)
+    seen: list[list[str]] = []
+
+    def perform(
+        claim: ledger.Claim, shop: workshop.Workshop, beat: Beat, *, clock: object, seat: steps.Seat
+    ) -> None:
+        if claim.label == "video":
+            assert not worker._work()  # the seat is taken
+            seat.leave()
+            assert worker._work()
+        seen.append([label for _, label in held(worker)])
+
+    monkeypatch.setattr(steps, "perform", perform)
+    assert worker._work()
+    assert seen == [["video", "audio"], ["video"]]
+
+
+def test_steps_that_run_together_share_the_processors(
+    house: House, shop: workshop.Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "cores", lambda: 8)
+    chunked(house, shop)
+    worker = hire(shop, seats=4)
+    threads = []
+    for _ in range(4):
+        with worker._claiming:
+            taken = worker._take(Beat())
+        assert taken is not None
+        threads.append((taken[0].label, taken[1]))
+    assert threads == [("video", 8), ("audio", 4), ("video:1", 2), ("stills", 2)]
 
 
 def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:

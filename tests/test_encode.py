@@ -301,16 +301,3 @@ def test_a_stopped_step_leaves_with_the_reason(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         encode.video(clip, found, plan.make(found, PROFILE).video, table)
-
-
-def test_a_films_tags_and_chapters_stay_behind(tmp_path: Path) -> None:
-    make(
-        tmp_path / "tagged.mp4",
-        *(*H264, "-c:a", "aac", "-metadata", "location=+48.2+16.3/", "-metadata", "title=Secret"),
-    )
-
-    made = film_of(tmp_path / "tagged.mp4")
-
-    with av.open(str(made.mp4.path)) as container:
-        assert not {"location", "title"} & set(container.metadata)
-    assert b"Secret" not in made.mp4.path.read_bytes()

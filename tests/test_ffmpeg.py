@@ -56,6 +56,25 @@ def test_the_report_counts_what_was_read_decoded_and_written(tmp_path: Path) -> 
     assert beat.fraction > 0.9
 
 
+def test_a_child_that_is_to_stand_back_does_so_for_its_session_too(tmp_path: Path) -> None:
+    """Linux may share the processors out among sessions before it looks at the niceness of processes."""
+    text = (
+        "import os, pathlib\n"
+        "group = pathlib.Path('/proc/self/autogroup')\n"
+        "pathlib.Path('said').write_text(f\"{os.nice(0)} {group.read_text() if group.exists() else ''}\")"
+    )
+    run(
+        folder=tmp_path,
+        binary=script(tmp_path / "program", text),
+        limits=ffmpeg.Limits(nice=7, is_confined=False),
+    )
+
+    niceness, _, group = (tmp_path / "said").read_text().partition(" ")
+    assert int(niceness) == os.nice(0) + 7
+    if group and os.geteuid() == 0:  # others are refused when another child stood back just before
+        assert group.split()[-2:] == ["nice", "7"]
+
+
 def test_a_failure_says_command_exit_code_and_last_lines_but_no_secret(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         run("-i", "http://127.0.0.1:1/secret-token", "-f", "null", "-", folder=tmp_path)
@@ -182,6 +201,43 @@ def test_an_output_beyond_its_limit_ends_ffmpeg(tmp_path: Path) -> None:
 
     assert caught.value.code == "source_too_large"
     assert (tmp_path / "out.avi").stat().st_size <= 100_000
+
+
+ENDLESS = ("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=10", "-f", "null", "-")
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (ffmpeg.Limits(cpu=timedelta(seconds=1)), "source_too_costly"),
+        (ffmpeg.Limits(clock=timedelta(seconds=0.1)), "source_too_costly"),
+        (ffmpeg.Limits(media=timedelta(seconds=9)), "source_too_long"),
+    ],
+)
+def test_what_does_not_end_is_ended_by_a_limit(tmp_path: Path, limits: ffmpeg.Limits, code: str) -> None:
+    with pytest.raises(Failure) as caught:
+        run(*ENDLESS, folder=tmp_path, limits=limits)
+
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("limits", [ffmpeg.Limits(pixels=1000), ffmpeg.Limits(streams=1)])
+def test_an_input_beyond_a_limit_is_not_decoded(tmp_path: Path, limits: ffmpeg.Limits) -> None:
+    clip = make(tmp_path / "clip.mp4")
+
+    with pytest.raises(Failure) as caught:
+        run("-i", str(clip), "-f", "null", "-", folder=tmp_path, limits=limits)
+
+    assert caught.value.code == "source_too_large"
+
+
+def test_an_ffmpeg_that_cannot_start_confined_is_named_at_once(tmp_path: Path) -> None:
+    stand_in = script(tmp_path / "ffmpeg", "print('ffmpeg version 1')")
+
+    assert ffmpeg.version(stand_in) == "1"
+    if ffmpeg.kernel().landlock:
+        with pytest.raises(Misconfigured, match="cannot start"):
+            ffmpeg.version(stand_in, is_confined=True)
 
 
 def test_a_full_disk_is_an_outage_and_not_the_videos_fault(tmp_path: Path) -> None:

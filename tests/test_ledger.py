@@ -96,6 +96,18 @@ def test_the_earliest_due_step_is_claimed_first(db: Engine) -> None:
     assert claim(db, now=NOW + timedelta(minutes=1)).name == "early.mov"
 
 
+def test_a_step_that_is_not_due_before_a_time_is_not_claimed_by_who_asks_for_that(db: Engine) -> None:
+    record(db, found("f1"))
+
+    def overtaking(before: datetime) -> ledger.Claim | None:
+        return ledger.claim(db, worker="w1", now=NOW, lease=LEASE, before=before)
+
+    assert overtaking(NOW) is None
+    claimed = overtaking(NOW + timedelta(seconds=1))
+    assert claimed is not None
+    assert claimed.due_at == NOW
+
+
 def test_a_step_is_not_claimed_before_its_back_off_is_over(db: Engine) -> None:
     record(db, found("f1"))
     ledger.fail(

@@ -54,6 +54,15 @@ def test_where_keyframes_are_rare_the_last_one_is_shown_again(tmp_path: Path) ->
     assert all(luma(sheet.path, number * 160 + 80, 45) > 130 for number in range(4))
 
 
+def test_a_clip_much_shorter_than_a_tile_has_one_tile(tmp_path: Path) -> None:
+    clip = make(tmp_path / "blink.mp4", seconds=0.2, size="160x90", sound=False)
+    facts = inspect_file(clip, tmp_path)
+
+    sheets = encode.storyboard(clip, facts, plan.make(facts, PROFILE).storyboard, bench(tmp_path))
+
+    assert [(sheet.width, sheet.height) for sheet in sheets] == [(160, 90)]
+
+
 def test_a_poster_is_not_taken_from_the_dark_beginning(tmp_path: Path) -> None:
     source = tmp_path / "fade-in.mp4"
     facts = greys(source, GREY.format("if(lt(T,6),16,180)"), seconds=8, keyframe_every=5)

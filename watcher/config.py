@@ -75,6 +75,11 @@ def load(environ: Mapping[str, str] | None = None, *, needs_b2: bool = True) -> 
     return settings
 
 
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _stripped(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
@@ -200,8 +205,7 @@ def _program(value: str) -> Path:
 
 def _seats() -> int:
     """Return a quarter of the cores: one ffmpeg keeps about four busy when it decodes, scales and encodes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(2, cores // 4), 64)
+    return min(max(2, cores() // 4), 64)
 
 
 _Text = Annotated[str, BeforeValidator(_stripped)]

@@ -1,17 +1,18 @@
 """The daemon: APScheduler's short jobs, and seats that run the steps. Nothing here knows what a step does."""
 
+import contextlib
+import functools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from watcher import discovery, ledger, log, retry, scratch, stats, steps
+from watcher import config, discovery, ledger, log, memory, retry, scratch, stats, steps
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
 from watcher.workshop import Workshop
@@ -44,6 +45,10 @@ class Daemon:
         self._poll_every = poll_every
         self._drain = drain
         self._running: dict[int, tuple[ledger.Claim, Beat]] = {}
+        self._seated: dict[
+            int, datetime
+        ] = {}  # of the running steps those that hold a seat, and when each is due
+        self._claiming = threading.Lock()  # held from the look at free seats until one is taken
         self._lock = threading.Lock()
         self._sweeping_up = threading.Lock()  # held while folders are removed: no step begins in one of them
         self._wake = threading.Condition()
@@ -58,6 +63,7 @@ class Daemon:
         )
 
     def __enter__(self) -> Self:
+        memory.share_one_heap()
         self._bury_the_dead()
         for job, every in (
             (self._poll, self._poll_every),
@@ -69,9 +75,10 @@ class Daemon:
                 _through_outages, "interval", args=[job], seconds=every.total_seconds(), next_run_time=now()
             )
         self._scheduler.start()
-        for number in range(self._seats):
+        # Beside those in the seats: one that overtakes, and as many that only move bytes any more.
+        for number in range(2 * self._seats + 1):
             # Not waited for by the interpreter: drain has its bound, and ffmpeg dies with its parent.
-            thread = threading.Thread(target=self._seat, name=f"seat-{number + 1}", daemon=True)
+            thread = threading.Thread(target=self._work_on, name=f"worker-{number + 1}", daemon=True)
             thread.start()
             self._threads.append(thread)
         return self
@@ -110,7 +117,7 @@ class Daemon:
         except Outage:  # of the database: the ticks tell of it
             return False
 
-    def _seat(self) -> None:
+    def _work_on(self) -> None:
         while not self._stopping.is_set():
             news = self._news
             try:
@@ -128,24 +135,54 @@ class Daemon:
             self._wake.wait_for(lambda: self._news != seen or self._stopping.is_set())
 
     def _work(self) -> bool:
-        """Run the earliest due step; False when there is none."""
-        shop = self._shop
-        claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=now(), lease=shop.lease)
-        if claim is None:
+        """Run the earliest due step; False when there is none, or no seat for it."""
+        shop, beat = self._shop, Beat()
+        with self._claiming:
+            taken = self._take(beat)
+        if taken is None:
             return False
-        beat = Beat()
-        with self._sweeping_up, self._lock:
-            self._running[claim.step_id] = claim, beat
+        claim, threads = taken
         if self._stopping.is_set():
-            beat.stop(Stopped())  # it was set between the claim and its entry above
+            beat.stop(Stopped())  # it was set between the claim and its entry among the running
+        leave = functools.partial(self._leave, claim.step_id)
         try:
-            steps.perform(claim, shop, beat, clock=now)
+            steps.perform(claim, shop, beat, clock=now, seat=steps.Seat(threads, leave))
         finally:
             with self._lock:
                 del self._running[claim.step_id]
+                self._seated.pop(claim.step_id, None)
         self._tidy_scratch()
         self._notify()  # its siblings may be unblocked
         return True
+
+    def _take(self, beat: Beat) -> tuple[ledger.Claim, int] | None:
+        """Claim the earliest due step if a seat is free for it; return it with the threads it may use.
+
+        When all seats are taken, one step may overtake: one that is due before another that holds a seat. So a
+        short clip does not wait for the chunks of a film, which are as long as a minute.
+        """
+        shop = self._shop
+        with self._lock:
+            dues = list(self._seated.values())
+        if len(dues) > self._seats:
+            return None
+        latest = max(dues) if len(dues) == self._seats else None
+        claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=now(), lease=shop.lease, before=latest)
+        if claim is None:
+            return None
+        with self._sweeping_up, self._lock:
+            self._running[claim.step_id] = claim, beat
+            self._seated[claim.step_id] = claim.due_at
+        # More threads than processors cost memory, and some time: those that run together share them. What is
+        # due first has all of them, and the niceness of the others lets it.
+        is_first = all(claim.due_at < due for due in dues)
+        cores = config.cores()
+        return claim, cores if is_first else max(1, cores // (len(dues) + 1))
+
+    def _leave(self, step_id: int) -> None:
+        with self._lock:
+            self._seated.pop(step_id, None)
+        self._notify()
 
     def _poll(self) -> None:
         if self._stopping.is_set():
@@ -176,7 +213,7 @@ class Daemon:
 
     def _dispatch(self) -> None:
         with self._lock:
-            is_full = len(self._running) >= self._seats
+            is_full = len(self._seated) > self._seats
         if not is_full and stats.has_due_step(self._shop.readings, now()):
             self._notify()
 
@@ -207,6 +244,8 @@ class Daemon:
         self._tidy_scratch()
         self._count_transactions()
         self._clear_away()
+        if not self._running:
+            memory.give_back()
 
     def _tidy_all(self) -> None:
         """Tidy until nothing is left that can be cleared away: this run ends, and there may be no other."""
@@ -267,7 +306,7 @@ def _report(released: list[ledger.Released]) -> None:
         _log.warning("rescued", video=step.video_id, step=step.step, is_failed=step.is_failed)
 
 
-@contextmanager
+@contextlib.contextmanager
 def signals(daemon: Daemon) -> Iterator[None]:
     """Let SIGINT and SIGTERM drain the daemon; the second one ends the process at once (leases make that safe)."""
 

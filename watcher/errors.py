@@ -48,7 +48,7 @@ CODES: dict[str, Code] = {
     "source_too_large": Code(
         "the source is beyond a limit on picture size, streams, memory or output",
         True,
-        "Upload a smaller version, or raise the limit that the error names (MAX_...) and `watcher requeue ID`.",
+        "Upload a smaller version, or raise what it names: MAX_PIXELS, MAX_STREAMS, MAX_MEMORY_MB or MAX_OUTPUT_MB.",
     ),
     "source_too_long": Code(
         "the source plays longer than MAX_DURATION_SECONDS",
@@ -123,6 +123,18 @@ CODES: dict[str, Code] = {
         "Free space, or point SCRATCH_DIR at a larger disk.",
     ),
 }
+
+# Codes that an Outage carries: they end no attempt.
+WORLD = frozenset(
+    (
+        "b2_unavailable",
+        "b2_unauthorized",
+        "b2_bucket_gone",
+        "b2_cap_exceeded",
+        "database_unavailable",
+        "disk_full",
+    )
+)
 
 
 class Failure(Exception):

@@ -54,6 +54,7 @@ class Limits:
     media: timedelta | None = None  # how long what it makes may play
     pixels: int = 40_000_000  # a little above 8K UHD (7680x4320); 16384x8192 took 1.3 GB in one picture
     streams: int = 64  # a disc with many languages has about 40; a file with thousands is an attack on memory
+    nice: int = 0  # how far it stands back behind others for the processors: 0 (not at all) to 19
     is_confined: bool = True  # where the kernel can
 
 
@@ -269,7 +270,7 @@ def _execute(
     """Run a program behind the launcher; return its exit code, negative for the signal that ended it."""
     beat.check()
     bounds: dict[str, Any] = {"parent": os.getpid(), "memory_bytes": limits.memory_bytes}
-    bounds |= {"file_bytes": limits.file_bytes}
+    bounds |= {"file_bytes": limits.file_bytes, "nice": limits.nice}
     bounds["cpu_seconds"] = math.ceil(limits.cpu.total_seconds()) if limits.cpu else None
     if limits.is_confined:
         bounds["room"] = {"readable": room.readable, "writable": str(folder), "port": room.port}
@@ -347,8 +348,8 @@ def _translate(code: int, argv: list[str], listener: transcript.Listener) -> Fai
         return Outage("disk_full", "ffmpeg could not write: no space left on the device")
     command = transcript.clean(" ".join(["ffmpeg", *argv[1:]]))
     detail = f"ffmpeg {_ended(code)}: {listener.text()}\ncommand: {command}"
-    if code == -signal.SIGXCPU:
-        return Failure("source_too_costly", detail)
+    if code == -signal.SIGXCPU or listener.signal == signal.SIGXCPU:
+        return Failure("source_too_costly", f"it took all the processor time that it may: {detail}")
     if _TOO_LARGE.search(said):
         return Failure("source_too_large", detail)
     return Failure("encode_failed", detail)

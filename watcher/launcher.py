@@ -1,7 +1,7 @@
 """The program a child process starts as: it gives up what the child must not have, then becomes the child.
 
 Run as `python -I -S launcher.py LIMITS -- ARGV...`, where LIMITS is JSON: `parent` (process id) and any of
-`memory_bytes`, `cpu_seconds`, `file_bytes`, and `room`: the only things that the child may touch, where the
+`memory_bytes`, `cpu_seconds`, `file_bytes`, `nice`, and `room`: the only things that the child may touch, where the
 kernel can see to that (see `confine`). `launcher.py --kernel` prints what this kernel can do, as JSON. Standard
 library only, and no import from this package: it starts before every ffmpeg, so it has to start fast (20 ms).
 A child must not outlive the daemon, even one that is killed with -9.
@@ -64,6 +64,7 @@ def main(arguments: list[str]) -> None:
     limits = json.loads(arguments[0])
     argv = arguments[2:]
     _die_with_parent(limits["parent"])
+    _yield_to_others(limits.get("nice") or 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, limits.get("memory_bytes"))
     _limit(resource.RLIMIT_CPU, limits.get("cpu_seconds"), grace=CPU_GRACE)
@@ -186,6 +187,16 @@ def _die_with_parent(parent: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the call above: nobody would send the signal any more
         sys.exit(CANNOT_START)
+
+
+def _yield_to_others(niceness: int) -> None:
+    if niceness == 0:
+        return
+    os.nice(niceness)
+    # Linux shares the processors out among sessions first, and each child is one of its own: the niceness of
+    # their processes alone would change nothing. Not every kernel has that; some refuse two in 0.1 s.
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
+        file.write(str(niceness))
 
 
 def _limit(kind: int, most: int | None, *, grace: int = 0) -> None:

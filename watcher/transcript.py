@@ -35,6 +35,7 @@ _CORRUPT_PACKET = re.compile(r"corrupt input packet in stream|invalid as first b
 # Recordings put one after the other: the demuxer cannot tell that the last picture before the join is whole, and
 # takes it for cut. The clock jumps there, where packets that were lost leave it alone.
 _JOIN = re.compile(r"timestamp discontinuity")
+_SIGNALLED = re.compile(r"Exiting normally, received signal (\d+)")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
 _NOT_READ = re.compile(
@@ -98,6 +99,7 @@ class Listener:
         self, beat: Beat, duration: timedelta | None, on_progress: Callable[[], None] | None
     ) -> None:
         self.has_no_space = False
+        self.signal: int | None = None  # that it says made it end; to be believed of one that failed
         self._on_progress = on_progress
         self._beat = beat
         self._duration = duration
@@ -154,6 +156,8 @@ class Listener:
         if leveled["level"] == "info":
             if _LOUDNESS_FOLLOWS.fullmatch(line):
                 self._is_about_loudness, self._loudness = True, {}
+            elif found := _SIGNALLED.match(leveled["text"]):
+                self.signal = int(found[1])
             return
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())

@@ -50,7 +50,8 @@ def read_range(opened: session.Session, file_id: str, start: int, end: int) -> b
             break
     if len(found) < wanted:
         raise exception.B2ConnectionError(f"the body ended after {len(found)} of {wanted} bytes")
-    return bytes(found[:wanted])
+    del found[wanted:]
+    return bytes(found)
 
 
 def download(opened: session.Session, file_id: str, path: pathlib.Path, *, beat: beats.Beat) -> None:

@@ -32,16 +32,15 @@ def video(
 
 
 def video_chunk(
-    source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench, *, threads: int | None = None
+    source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench
 ) -> tuple[Made, ...] | Nothing:
     """Encode one chunk: one file for each of the plan's `chunked_rungs`, with the same frames and keyframes.
 
-    `threads` is for each decoder, filter and encoder; None leaves it to them. When salvaging, what cannot be
-    decoded is done without: the frames before and after are shown for longer. Nothing comes of a chunk where
-    no frame is left from its start on.
+    When salvaging, what cannot be decoded is done without: the frames before and after are shown for longer.
+    Nothing comes of a chunk where no frame is left from its start on.
     """
     rungs = plan.chunked_rungs
-    arguments = command.video_chunk(source, media, plan, chunk, threads=threads)
+    arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads)
     report, each, found = _chunk(arguments, media, rungs, chunk, bench)
     if chunk.start_seconds > 0 and verify.has_errors(media, report):
         # Those on the way from the keyframe before belong to another chunk, or to a seek into the middle.
@@ -54,10 +53,10 @@ def video_chunk(
         if not workbench.is_salvageable(failure, bench):
             raise
         loss = failure
-        arguments = command.video_chunk(source, media, plan, chunk, threads=threads, mend="start")
+        arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads, mend="start")
         report, each, found = _chunk(arguments, media, rungs, chunk, bench)
         if found[0] is None and chunk.end_seconds is not None:
-            arguments = command.video_chunk(source, media, plan, chunk, threads=threads, mend="still")
+            arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads, mend="still")
             report, each, found = _chunk(arguments, media, rungs, chunk, bench)
         if found[0] is None:
             return Nothing(loss)

@@ -62,6 +62,8 @@ class Bench:
     beat: Beat
     limits: ffmpeg.Limits
     is_salvaging: bool = False  # of a damaged source, make what can be read
+    # For each decoder, filter and encoder of a chunk; None: as many as they like.
+    threads: int | None = None
 
 
 def is_salvageable(failure: Failure, bench: Bench) -> bool:

@@ -13,6 +13,8 @@ from watcher.invariants.broken import Broken
 from watcher.models import OutputKind
 
 _PLAYED = (OutputKind.MP4, OutputKind.HLS)
+# The bucket is not only ours to write to.
+_OPENED = ("-protocol_whitelist", "file", "-format_whitelist", "hls,mov")
 
 
 def check(story: stats.Story, target: bucket.Bucket, *, prefix: str, binary: Path) -> Iterator[Broken]:
@@ -60,7 +62,7 @@ def _play(folder: Path, name: str, frames: int | None, binary: Path) -> str | No
     """Decode all of it; return what is wrong."""
     try:
         report = ffmpeg.run(
-            ["-xerror", "-i", name, "-map", "0", "-f", "null", "-"],
+            [*_OPENED, "-xerror", "-i", name, "-map", "0", "-f", "null", "-"],
             binary=binary,
             folder=folder,
             beat=Beat(),

@@ -30,6 +30,7 @@ class Claim:
     name: str
     size_bytes: int
     content_type: str
+    due_at: datetime
     discovered_at: datetime
     media: Mapping[str, Any] | None
     plan: Mapping[str, Any] | None
@@ -47,13 +48,15 @@ def claim(
     now: datetime,
     lease: timedelta,
     only: tuple[int, StepKind] | None = None,
+    before: datetime | None = None,
 ) -> Claim | None:
     """Give the earliest due step that may run to `worker`; None when there is none.
 
-    `only` asks for a step of one video and kind.
+    `only` asks for a step of one video and kind, `before` for one that is due before that time.
     """
     token = uuid.uuid4().hex
-    which = () if only is None else (Step.video_id == only[0], Step.kind == only[1])
+    which = [] if only is None else [Step.video_id == only[0], Step.kind == only[1]]
+    which += [] if before is None else [Step.due_at < before]
     due = (
         select(Step.id)
         .where(Step.status == StepStatus.PENDING, Step.run_after <= now, *which)
@@ -76,7 +79,9 @@ def claim(
                 started_at=now,
                 finished_at=None,
             )
-            .returning(Step.id, Step.video_id, Step.kind, Step.ordinal, Step.attempts, Step.outages)
+            .returning(
+                Step.id, Step.video_id, Step.kind, Step.ordinal, Step.attempts, Step.outages, Step.due_at
+            )
         ).first()
         if row is None:
             return None
@@ -102,6 +107,7 @@ def claim(
         token=token,
         attempt=row.attempts,
         outages=row.outages,
+        due_at=row.due_at,
         bucket_id=video.bucket_id,
         file_id=video.file_id,
         name=video.name,

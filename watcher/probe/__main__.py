@@ -25,6 +25,7 @@ import pictures
 import sound
 
 FIELD_ORDERS_INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
+TOO_MANY_STREAMS = "exceeds max_streams"  # what libavformat says
 
 
 def main(request: dict[str, Any]) -> None:
@@ -41,7 +42,13 @@ def main(request: dict[str, Any]) -> None:
             answer = {"kind": "open" if _is_about_content(error) else "read", "error": _said(error)}
         except (ValueError, OverflowError, ArithmeticError) as error:
             answer = {"kind": "open", "error": str(error)}
-        answer["log"] = list(dict.fromkeys(text.strip() for _, _, text in lines))[-20:]
+        said = list(dict.fromkeys(text.strip() for _, _, text in lines))
+        if any(TOO_MANY_STREAMS in line for line in said):  # some demuxers then go on with those they have
+            answer = {
+                "kind": "too_large",
+                "error": f"it has more tracks than {request['max_streams']}, MAX_STREAMS",
+            }
+        answer["log"] = said[-20:]
     print(json.dumps(answer, separators=(",", ":")), flush=True)
 
 

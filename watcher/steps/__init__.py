@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
@@ -10,21 +11,26 @@ from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Skip, SourceGone, Stopped
 from watcher.models import StepKind
 from watcher.steps import finishing, making
-from watcher.steps.attempt import Attempt, Clock
+from watcher.steps.attempt import Attempt, Clock, Seat
 from watcher.workshop import Workshop
 
 # Objects deleted in one go: a tick of the daemon stays short.
 CLEAR_AT_ONCE = 100
 
+__all__ = ["Seat", "clear_away", "perform"]
+
 _log = log.get()
 
 
-def perform(claim: ledger.Claim, shop: Workshop, beat: Beat, *, clock: Clock) -> None:
+def perform(
+    claim: ledger.Claim, shop: Workshop, beat: Beat, *, clock: Clock, seat: Seat | None = None
+) -> None:
     """Run one attempt at a step and record how it ended, whatever happens."""
     with log.bound(video=claim.video_id, step=claim.label):
         try:
             with shop.scratch.attempt(claim.video_id, claim.token) as folder:
-                attempt = Attempt(claim, shop, beat, folder, clock, lambda: _announce(claim, shop, clock))
+                announce = functools.partial(_announce, claim, shop, clock)
+                attempt = Attempt(claim, shop, beat, folder, clock, announce, seat or Seat())
                 won = _RUN[StepKind(claim.kind)](attempt)
         except Stopped:
             won = ledger.hand_back(

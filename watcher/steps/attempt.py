@@ -22,6 +22,22 @@ MARGIN = 2  # of what the plan's bit rates, or a copy, should come to
 
 Clock = Callable[[], datetime]
 
+# Of programs that run side by side, the one whose media a viewer needs sooner gets the processors: each chunk
+# stands back behind the one before. Beside the first chunk the second has a fifth of a processor, the fifth and
+# later ones a fifteenth. Niceness beyond that would starve films on machines that do other things as well.
+NICENESS_OF_CHUNKS = (0, 6, 8, 10, 12)  # the last one repeats
+# The first part of the sound takes no time, and the rest can wait, as still pictures can.
+NICENESS = {StepKind.AUDIO: 6, StepKind.STILLS: 6, StepKind.STORYBOARD: 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What an attempt may take of the machine."""
+
+    threads: int | None = None  # as in `encode.Bench`
+    # Called when only bytes are left to be moved, so that the next step can be made meanwhile.
+    leave: Callable[[], None] = lambda: None
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -35,6 +51,7 @@ class Attempt:
     # Announces what there is by now, if there is anything new. A step that publishes as it goes calls it: all
     # seats may be taken by such steps, for as long as a film takes.
     announce: Callable[[], None]
+    seat: Seat = Seat()
 
     @property
     def place(self) -> str:
@@ -62,6 +79,7 @@ class Attempt:
             beat=beat,
             limits=self._limits(),
             is_salvaging=self.shop.is_salvaging,
+            threads=self.seat.threads,
         )
 
     @property
@@ -79,6 +97,7 @@ class Attempt:
             most,
             cpu=FREE_CPU + timedelta(seconds=seconds * self.shop.cpu_per_second),
             file_bytes=int(min(made, most.file_bytes or made)),
+            nice=_niceness(self.claim),
         )
 
     @contextlib.contextmanager
@@ -110,6 +129,12 @@ class Attempt:
             where = self.shop.target.name
             raise Failure("part_lost", f"{part.name} is no longer in the bucket {where}") from error
         return path
+
+
+def _niceness(claim: ledger.Claim) -> int:
+    if claim.kind == StepKind.VIDEO:
+        return NICENESS_OF_CHUNKS[min(claim.ordinal, len(NICENESS_OF_CHUNKS) - 1)]
+    return NICENESS.get(StepKind(claim.kind), 0)
 
 
 def _seconds(claim: ledger.Claim, facts: media.Media, made: plan.Plan, most: ffmpeg.Limits) -> float:

@@ -1,5 +1,6 @@
 """The steps that let viewers in: announce what plays so far, and package what is complete."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def package(attempt: Attempt) -> bool:
         width=poster.width,
         height=poster.height,
     )
+    attempt.seat.leave()
     outputs: list[ledger.NewOutput] = []
     # The film first: a poster or a playlist without a film would promise what is not there.
     for kind, made, name in (
@@ -184,29 +186,37 @@ def _publish_playlists(
     every = [part for video in videos for part in video.parts] + list(sound.parts if sound else ())
     longest = max(segment.duration_seconds for part in every for segment in part.segments)
     target = playlists.target_duration(max(longest, _longest_planned(attempt)))
-    texts: list[tuple[OutputKind, int | None, str]] = []
-    for video in videos:
-        text = playlists.media(video.parts, target_duration=target, is_final=is_final)
-        texts.append((OutputKind.PLAYLIST, min(video.width, video.height), text))
-    if sound is not None:
-        text = playlists.media(sound.parts, target_duration=target, is_final=is_final)
-        texts.append((OutputKind.PLAYLIST, None, text))
-    texts.append((OutputKind.HLS, None, playlists.master(videos, sound, target_duration=target)))
+    listed: list[playlists.VideoRendition | playlists.AudioRendition] = [*videos, *([sound] if sound else [])]
     present = {row.name: row.sha1 for row in stats.outputs(attempt.shop.readings, attempt.claim.video_id)}
-    outputs = []
-    for kind, rung, text in texts:
-        is_master = kind == OutputKind.HLS
-        name = names.master(attempt.place) if is_master else names.playlist(attempt.place, rung)
-        if present.get(name) != hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest():
-            output = _upload_text(attempt, text, kind=kind, name=name, content_type=PLAYLIST_TYPE)
-            outputs.append(replace(output, rung=rung))
+
+    def is_new(name: str, text: str) -> bool:
+        return present.get(name) != hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    uploads = []
+    for one in listed:
+        text = playlists.media(one.parts, target_duration=target, is_final=is_final)
+        if is_new(name := attempt.place + one.uri, text):
+            rung = min(one.width, one.height) if isinstance(one, playlists.VideoRendition) else None
+            uploads.append(
+                functools.partial(_upload_playlist, attempt, text, name, OutputKind.PLAYLIST, rung)
+            )
+    outputs = publish.together(uploads)
+    master = playlists.master(videos, sound, target_duration=target)
+    if is_new(name := names.master(attempt.place), master):
+        outputs.append(_upload_playlist(attempt, master, name, OutputKind.HLS, None))
     return outputs
+
+
+def _upload_playlist(
+    attempt: Attempt, text: str, name: str, kind: OutputKind, rung: int | None
+) -> ledger.NewOutput:
+    return replace(_upload_text(attempt, text, kind=kind, name=name, content_type=PLAYLIST_TYPE), rung=rung)
 
 
 def _upload_text(
     attempt: Attempt, text: str, *, kind: OutputKind, name: str, content_type: str
 ) -> ledger.NewOutput:
-    path = attempt.folder / "text"
+    path = attempt.folder / f"text-{name.rpartition('/')[2]}"
     path.write_text(text, encoding="utf-8", newline="\n")
     return publish.upload(
         attempt.shop.target,

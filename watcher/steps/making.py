@@ -1,5 +1,6 @@
 """The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills, storyboard."""
 
+import functools
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -111,9 +112,10 @@ def _finish_empty(attempt: Attempt, nothing: encode.Nothing) -> bool:
 
 def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind) -> bool:
     claim, shop = attempt.claim, attempt.shop
-    outputs: list[ledger.NewOutput] = []
+    attempt.seat.leave()
     share = (1.0 - MADE) / len(parts)
-    for number, part in enumerate(parts):
+
+    def upload(number: int, part: encode.Made) -> ledger.NewOutput:
         rung = publish.rung(part)
         # Each rung of a chunk is that chunk; sheets are counted.
         ordinal = number if kind == OutputKind.SHEET else claim.ordinal
@@ -129,7 +131,9 @@ def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind)
             byte_ranges=_byte_ranges(part) if kind == OutputKind.VIDEO_PART else None,
         )
         attempt.keep(part.path, output.sha1)
-        outputs.append(output)
+        return output
+
+    outputs = publish.together([functools.partial(upload, number, part) for number, part in enumerate(parts)])
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=parts[0].loss)
     if won:
         # A film has hundreds of chunks; its story is told in a few lines.
