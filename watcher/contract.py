@@ -52,7 +52,11 @@ COLUMNS = (
         "text",
         "Why it was skipped or cancelled: a short code. A completed one that says `superseded` was replaced.",
     ),
-    Column("error_code", "text", "Why it failed, or what a completed one lacks of its source: a code that the README lists."),
+    Column(
+        "error_code",
+        "text",
+        "Why it failed, or what a completed one lacks of its source: a code that the README lists.",
+    ),
     Column("error", "text", "The same in a sentence for people."),
     Column(
         "progress",
