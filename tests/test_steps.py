@@ -160,9 +160,10 @@ def test_a_failure_is_tried_again_with_growing_waits_and_then_ends_the_video_wit
     tmp_path: Path, b2: localb2.LocalB2, film: Path, stack: ExitStack
 ) -> None:
     broken = tmp_path / "ffmpeg"
-    broken.write_text("#!/bin/sh\necho no such luck >&2\nexit 7\n")
+    says = '[ "$*" = -version ] && echo ffmpeg version 0 && exit'
+    broken.write_text(f"#!/bin/sh\n{says}\necho no such luck >&2\nexit 7\n")
     broken.chmod(0o755)
-    floor = open_floor(tmp_path, b2, stack, FFMPEG=str(broken), MAX_ATTEMPTS="3")
+    floor = open_floor(tmp_path, b2, stack, FFMPEG=str(broken), CONFINE="no", MAX_ATTEMPTS="3")
     floor.house.upload(film)
     floor.sweep()
     floor.work("inspect")
