@@ -20,6 +20,8 @@ from clips import BINARY
 from house import House
 
 from watcher import ffmpeg, localb2, room
+from watcher.beat import Beat
+from watcher.errors import Failure
 
 WORDS = "canary-4f1d0c2a"
 # What the C library and codecs ask of any machine, and do without when the kernel says no.
@@ -136,12 +138,12 @@ def test_the_traps_are_real(bait: tuple[traps.Bait, list[str]], tmp_path: Path) 
         place = tmp_path / "room"
         place.mkdir(exist_ok=True)
         arguments = [*options, "-i", str(tmp_path / name), "-frames:v", "1", "leak.mkv"]
-        with pytest.raises(ffmpeg.Failure):
+        with pytest.raises(Failure):
             ffmpeg.run(
                 arguments,
                 binary=BINARY,
                 folder=place,
-                beat=ffmpeg.Beat(),
+                beat=Beat(),
                 limits=ffmpeg.Limits(),
                 duration=None,
             )
@@ -175,7 +177,7 @@ def _check_outputs(house: House, target: traps.Bait, work: Path) -> None:
         if not name.startswith("transcoded/"):
             continue
         path = work / f"output-{number}"
-        house.bucket.download(ids[0], path, beat=ffmpeg.Beat())
+        house.bucket.download(ids[0], path, beat=Beat())
         data = path.read_bytes()
         for secret in (WORDS, target.url, str(target.film), "/etc/passwd"):
             told = secret.encode() in data
