@@ -116,6 +116,8 @@ def test_no_trap_leads_anywhere(
     _check_outputs(house, target, work)
     if under:
         _check_trace(trace.read_text(errors="replace"), tmp_path, target)
+    elif confine == "no":
+        pytest.skip("all of it holds, but there is no strace here: what was opened is not known")
 
 
 def test_the_traps_are_real(bait: tuple[traps.Bait, list[str]], tmp_path: Path) -> None:
@@ -153,7 +155,6 @@ def test_the_traps_are_real(bait: tuple[traps.Bait, list[str]], tmp_path: Path) 
 def _strace(trace: Path) -> list[str]:
     program = shutil.which("strace")
     if program is None:
-        print("there is no strace: what is opened is not recorded")
         return []
     kinds = "trace=open,openat,openat2,connect,sendto,execve,clone,clone3,vfork,fork"
     return [
@@ -206,15 +207,19 @@ def _children(lines: list[str]) -> list[tuple[str, str]]:
     for line in lines:
         if made := re.match(r"(\d+) .*\b(?:clone3?|vfork|fork)\b.* = (\d+)$", line):
             started[made[2]] = made[1]
+
+    def is_mine(pid: str) -> bool:
+        while pid not in mine and pid in started:
+            pid = started[pid]
+        return pid in mine
+
     found = []
     for line in lines:
         pid = line.split(" ", 1)[0]
-        if "execve(" in line and (f'"{BINARY}"' in line.partition("[")[0] or "probe.py" in line):
-            if "launcher.py" not in line:
+        if "execve(" in line and "launcher.py" not in line:
+            if f'"{BINARY}"' in line.partition("[")[0] or str(ffmpeg.PROBER) in line:
                 mine.add(pid)
-        elif (pid in mine or started.get(pid) in mine) and (
-            path := re.search(r'open(?:at2?)?\(.*?"([^"]*)"', line)
-        ):
+        elif is_mine(pid) and (path := re.search(r'\bopen(?:at2?)?\(.*?"([^"]*)"', line)):
             found.append((path[1], line))
     return found
 

@@ -54,9 +54,9 @@ def version(binary: Path, *, is_confined: bool = False) -> str:
         raise Misconfigured([f"FFMPEG: {binary} -version fails: {error}"]) from error
     words = said[0].split() if said else []
     if code != 0:
-        raise Misconfigured(
-            [f"FFMPEG: {binary} -version {child.ended(code)}: {transcript.clean(transcript.last(said))}"]
-        )
+        advice = "; CONFINE=no lets it run unconfined" if is_confined else ""
+        text = transcript.clean(transcript.last(said))
+        raise Misconfigured([f"FFMPEG: {binary} -version {child.ended(code)}: {text}{advice}"])
     if words[:2] != ["ffmpeg", "version"]:
         raise Misconfigured([f"FFMPEG: {binary} is not an ffmpeg"])
     return words[2]
