@@ -140,7 +140,13 @@ def _niceness(claim: ledger.Claim) -> int:
 def _seconds(claim: ledger.Claim, facts: media.Media, made: plan.Plan, most: ffmpeg.Limits) -> float:
     """Return how much video a step is about; what a container does not know for sure may be as much as allowed."""
     longest = most.media.total_seconds() if most.media is not None else 0.0
-    whole = facts.duration_seconds if facts.is_duration_trusted and facts.duration_seconds else longest
+    known = [
+        facts.duration_seconds,
+        *(track.duration_seconds for track in (facts.video, facts.audio) if track),
+    ]
+    whole = max((seconds for seconds in known if seconds), default=longest)
+    if not facts.is_duration_trusted:
+        whole = longest
     if claim.kind != StepKind.VIDEO:
         return whole
     chunk = made.chunks[claim.ordinal]
