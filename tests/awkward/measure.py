@@ -128,20 +128,22 @@ def _last_length(found: Shown, stream: Any) -> float:
 
 
 class _Ear:
-    """Hears where silence ends."""
+    """Hears where silence ends, in any of the channels."""
 
     def __init__(self, found: Shown) -> None:
         self._found = found
         self._silent_since: float | None = None
-        self._was_loud = False
+        self._converter = av.AudioResampler(format="fltp")
 
     def hear(self, frame: Any) -> None:
-        samples = array("f", bytes(frame.planes[0]))[: frame.samples]
+        if frame.format.name != "fltp":
+            [frame] = self._converter.resample(frame)
+        channels = [array("f", bytes(plane))[: frame.samples] for plane in frame.planes]
         start, rate = float(frame.time or 0.0), frame.sample_rate
         step = max(1, rate // 1000)
-        for place in range(0, len(samples), step):
+        for place in range(0, frame.samples, step):
             time = start + place / rate
-            is_loud = max(map(abs, samples[place : place + step])) > LOUD
+            is_loud = max(max(map(abs, one[place : place + step])) for one in channels) > LOUD
             if is_loud and self._silent_since is not None:
                 if time - self._silent_since >= SILENT_SECONDS:
                     self._found.beeps.append(time)
