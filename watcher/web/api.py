@@ -87,6 +87,8 @@ class Video(pydantic.BaseModel):
     mp4: str | None = _as_in_view("mp4")
     poster: str | None = _as_in_view("poster")
     storyboard: str | None = _as_in_view("storyboard")
+    audio_language: str | None = _as_in_view("audio_language")
+    loudness_lufs: float | None = _as_in_view("loudness_lufs")
 
 
 class Videos(pydantic.BaseModel):
