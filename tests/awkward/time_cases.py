@@ -143,8 +143,8 @@ CLOCKS = [
     Case(
         "picture-late.mp4",
         _late_picture,
-        Film((320, 180), 2.48, 50, flashes=(0.88, 1.88)),
-        "its first picture is shown until the second one's time",
+        Film((320, 180), seconds=2.52, frames=50, flashes=(0.92, 1.92)),
+        "the first picture stands until the second is due",
     ),
 ]
 JUMPS = [
