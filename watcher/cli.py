@@ -363,6 +363,8 @@ def _table(db: Engine, only: VideoStatus | None, limit: int, *, with_bars: bool)
     whole = Table.grid()
     whole.add_row(display.videos(rows, stats.running(db), now=now, width=_out.width, with_bars=with_bars))
     whole.add_row(display.totals(stats.counts(db), swept_at=stats.last_sweep(db), now=now))
+    for pause in stats.pauses(db, now=now):
+        whole.add_row(display.pause(pause, now=now))
     return whole
 
 
