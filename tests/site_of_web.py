@@ -1,15 +1,13 @@
-"""The web application on a real port of this machine, for tests that ask it over HTTP."""
+"""The web application for tests that ask it over HTTP, one answer at a time."""
 
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import urllib3
-import uvicorn
+from serving import served
 
-from watcher import config, web
+from watcher import config
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,5 @@ class Site:
 @contextmanager
 def serve(settings: config.Settings) -> Iterator[Site]:
     """Serve until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(web.create(settings), log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        finally:
-            server.should_exit = True
-            thread.join()
+    with served(settings) as url:
+        yield Site(url)

@@ -98,6 +98,11 @@ def test_names_are_text_whatever_they_hold(house: House, site: site_of_web.Site)
         assert "49" not in re.findall(r"<bdi>(\S+)</bdi>", page)
 
 
+@pytest.mark.parametrize("search", ["%00", "%ff", "%25", "_", "%27%3B--", "%F0%9F%8E%AC", "%20"])
+def test_any_search_is_answered(site: site_of_web.Site, search: str) -> None:
+    assert site.get(f"/?q={search}").status == 200
+
+
 def test_a_search_is_text_too(site: site_of_web.Site) -> None:
     page = site.get("/?q=%22%3E%3Cscript%3Ealert(3)%3C/script%3E%E2%80%AE").data.decode()
     assert "<script>alert" not in page
@@ -179,7 +184,7 @@ def test_looking_changes_nothing_in_the_table(house: House, site: site_of_web.Si
     assert house.dump() == before
 
 
-@pytest.mark.parametrize("host", ["videos.example", "192.0.2.7:8080", "127.0.0.1.example", ""])
+@pytest.mark.parametrize("host", ["videos.example", "192.0.2.7:8080", "127.0.0.1.example", "[::1", ""])
 def test_without_a_token_only_this_machines_own_names_are_answered(site: site_of_web.Site, host: str) -> None:
     assert site.get("/", headers={"Host": host}).status == 403
     assert site.get("/", headers={"Host": "localhost:8080"}).status == 200

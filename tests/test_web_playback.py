@@ -16,6 +16,7 @@ import urllib3
 from house import BUCKET, House, clip
 
 from watcher import config, localb2
+from watcher.errors import Outage
 from watcher.web import playback
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -153,6 +154,20 @@ def test_what_was_read_once_is_not_read_again(
         BUCKET, entry.file_id, entry.size_bytes
     )
     assert b2.calls["b2_download_file_by_id"] == before + 1
+
+
+def test_after_a_failure_b2_is_left_alone_for_a_while(
+    private: tuple[House, localb2.LocalB2], way: playback.Playback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, b2 = private
+    monkeypatch.setattr(playback, "PAUSE_SECONDS", 3600)  # of which no test waits for the end
+    entry = next(house.bucket.list_versions(f"transcoded/{NAMES[0]}/poster.jpg"))
+    way.origin(BUCKET)
+    b2.faults.append(localb2.Fault("b2_download_file_by_id", times=3))
+    for _ in range(3):
+        with pytest.raises(Outage, match="a fault was asked for"):
+            way.read(BUCKET, entry.file_id, entry.size_bytes)
+    assert b2.faults == []  # the three tries of the first read met them
 
 
 def test_addresses_in_playlists_and_storyboards_are_replaced_and_nothing_else() -> None:

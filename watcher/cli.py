@@ -7,7 +7,6 @@ requeued) · 2 wrong usage or settings · 3 B2 or the database does not answer �
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from sqlalchemy.engine import Engine
 
 from watcher import (
     __version__,
+    board,
     config,
     daemon,
     database,
@@ -40,8 +40,6 @@ from watcher.errors import CODES, Failure, Misconfigured, Outage
 from watcher.models import VideoStatus
 
 WRONG, UNUSABLE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-# How often live views read the table.
-REFRESH = timedelta(seconds=0.5)
 SHOWN = 20  # rows, unless asked for more
 MOST = 2**63 - 1  # what a column of the database holds
 
@@ -129,9 +127,6 @@ def scan() -> None:
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows of video_status as JSON.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Keep the table on screen, up to date.")
-    ] = False,
     only: Annotated[
         VideoStatus | None, typer.Option("--status", "-s", help="Only videos in this state.")
     ] = None,
@@ -147,13 +142,23 @@ def status(
         if as_json:
             rows = stats.list_videos(db, status=only, limit=limit)
             _out.print(display.to_json(rows), markup=False, soft_wrap=True)
-        elif watch:
-            with Live(console=_out, auto_refresh=False, screen=_out.is_terminal) as live:
-                while True:
-                    live.update(_table(db, only, limit or SHOWN, with_bars=True), refresh=True)
-                    time.sleep(REFRESH.total_seconds())
         else:
-            _out.print(_table(db, only, limit or SHOWN, with_bars=False))
+            _out.print(board.table(db, status=only, limit=limit or SHOWN, width=_out.width))
+
+
+@app.command()
+def watch(
+    only: Annotated[
+        VideoStatus | None, typer.Option("--status", "-s", help="Only videos in this state.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=1, max=MOST, help="At most so many videos; else a screenful."),
+    ] = None,
+) -> None:
+    """Keep on screen what is waiting, what each seat does, and the newest videos, until Ctrl+C."""
+    with _readings() as db:
+        board.keep(db, _out, status=only, limit=limit, seats=_settings(needs_b2=False).seats)
 
 
 @app.command()
@@ -333,7 +338,7 @@ def show_demo(
     def finished(shop: workshop.Workshop, result: demo.Result) -> None:
         nonlocal failed
         live.stop()
-        _out.print(_table(shop.readings, None, SHOWN, with_bars=False))
+        _out.print(board.table(shop.readings, status=None, limit=SHOWN, width=_out.width))
         if not result.files:
             row = stats.list_videos(shop.readings, ids=[result.video_id])[0]
             why = row["error"] or row["reason"] or row["status"]
@@ -347,20 +352,12 @@ def show_demo(
     with Live(console=_out, auto_refresh=False, transient=True) as live:
 
         def watch(shop: workshop.Workshop) -> None:
-            live.update(_table(shop.readings, None, SHOWN, with_bars=True), refresh=True)
+            table = board.table(shop.readings, status=None, limit=SHOWN, width=_out.width, with_bars=True)
+            live.update(table, refresh=True)
 
         demo.run(video, folder, seats=2, watch=watch, finished=finished)
     if failed:
         raise typer.Exit(WRONG)
-
-
-def _table(db: Engine, only: VideoStatus | None, limit: int, *, with_bars: bool) -> Table:
-    now = daemon.now()
-    rows = stats.list_videos(db, status=only, limit=limit)
-    whole = Table.grid()
-    whole.add_row(display.videos(rows, stats.running(db), now=now, width=_out.width, with_bars=with_bars))
-    whole.add_row(display.totals(stats.counts(db), swept_at=stats.last_sweep(db), now=now))
-    return whole
 
 
 def _settings(*, needs_b2: bool = True) -> config.Settings:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher import log
+from watcher.errors import CODES
 
 STYLES = {
     "pending": "cyan",
@@ -74,6 +75,16 @@ def totals(counts: Mapping[str, int], *, swept_at: datetime | None, now: datetim
     line = ", ".join(words) if words else "no videos yet"
     listed = f"last listed {ago(swept_at, now)} ago" if swept_at else "not listed yet"
     return Text(f"{line}; bucket {listed}")
+
+
+def pause(row: Any, *, now: datetime) -> Text:
+    """Return what a daemon does not do at present, why, and what to do about it."""
+    again = f"tries again in {ago(now, row.until)}" if row.until > now else "tries again now"
+    what = {"listing": "the bucket cannot be listed", "work": "work is paused"}.get(row.what, row.what)
+    text = Text(
+        f"{what} ({row.code}, for {ago(row.since, now)}; {again}): {clean(row.detail)}", style="yellow"
+    )
+    return text.append(f"\n  {CODES[row.code].hint}" if row.code in CODES else "", style="dim")
 
 
 def story(
@@ -203,6 +214,32 @@ def _channels(track: Mapping[str, Any]) -> str:
     return known or clean(track["layout"] or f"{track['channels']} channels")
 
 
+def told_events(events: Sequence[Any]) -> list[Any]:
+    """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
+    told, announced = [], False
+    for event in events:
+        is_routine = event.what in ("started", "finished")
+        if is_routine and event.step == "announce":
+            if announced:
+                continue
+            announced = event.what == "finished"
+        if is_routine and event.step and ":" in event.step and (event.detail or {}).get("attempt", 1) == 1:
+            continue
+        told.append(event)
+    return told
+
+
+def told(detail: Mapping[str, Any]) -> str:
+    words = []
+    if detail.get("attempt", 1) > 1:
+        words.append(f"attempt {detail['attempt']}")
+    for field in _TOLD:
+        value = detail.get(field)
+        if value:
+            words.append(", ".join(value) if isinstance(value, list) else str(value))
+    return ": ".join(words)
+
+
 def _status(row: Mapping[str, Any]) -> Text:
     why = row["error_code"] if row["status"] == "failed" else row["reason"]
     text = Text(row["status"], style=STYLES.get(row["status"], ""))
@@ -223,21 +260,6 @@ def _state(row: Mapping[str, Any], kinds: list[str], *, with_bars: bool) -> Text
         doing = "waiting" if not kinds else kinds[0] if len(kinds) == 1 else f"{len(kinds)} steps"
         text.append(f" {doing}", style="dim")
     return text
-
-
-def told_events(events: Sequence[Any]) -> list[Any]:
-    """Leave out what every chunk, and every announcement after the first, has to tell when all goes well."""
-    told, announced = [], False
-    for event in events:
-        is_routine = event.what in ("started", "finished")
-        if is_routine and event.step == "announce":
-            if announced:
-                continue
-            announced = event.what == "finished"
-        if is_routine and event.step and ":" in event.step and (event.detail or {}).get("attempt", 1) == 1:
-            continue
-        told.append(event)
-    return told
 
 
 def _steps(steps: Sequence[Any]) -> Table:
@@ -269,17 +291,6 @@ def _events(events: Sequence[Any]) -> Table:
             Text(clean(told(event.detail or {}))),
         )
     return table
-
-
-def told(detail: Mapping[str, Any]) -> str:
-    words = []
-    if detail.get("attempt", 1) > 1:
-        words.append(f"attempt {detail['attempt']}")
-    for field in _TOLD:
-        value = detail.get(field)
-        if value:
-            words.append(", ".join(value) if isinstance(value, list) else str(value))
-    return ": ".join(words)
 
 
 def _plain(value: object) -> str:

@@ -192,32 +192,10 @@ class Bucket:
     def upload(
         self, path: pathlib.Path, name: str, *, content_type: str, info: Mapping[str, str], beat: beats.Beat
     ) -> Stored:
-        """Upload the file at `path`, in parts if it is large; nothing unfinished stays when it fails.
-
-        Where `info` marks it as one attempt's, there is one such object afterwards, whatever answers were lost.
-        """
-        stored, is_repeated = transfer.upload(
+        """Upload the file at `path`, in parts if it is large; nothing unfinished stays when it fails."""
+        return transfer.upload(
             self._session, self.id, path, name, content_type=content_type, info=dict(info), beat=beat
         )
-        if info and is_repeated:
-            self._remove_twins(stored, info)
-        return stored
-
-    def _remove_twins(self, stored: Stored, info: Mapping[str, str]) -> None:
-        """Delete what an earlier try of the same upload left, of which B2's answer never came."""
-
-        def is_twin(other: Entry | Unfinished) -> bool:
-            is_same = other.name == stored.name and info.items() <= other.info.items()
-            return is_same and other.file_id != stored.file_id
-
-        try:
-            for entry in filter(is_twin, self.list_versions(stored.name)):
-                self.delete(entry.file_id, entry.name)
-            for unfinished in filter(is_twin, self.list_unfinished(stored.name)):
-                self.cancel_unfinished(unfinished.file_id)
-        except Outage as outage:
-            if outage.code != "b2_unauthorized":  # a key that may not delete can still publish
-                raise
 
     def download(self, file_id: str, path: pathlib.Path, *, beat: beats.Beat) -> None:
         """Write the whole file to `path`, its length and, where known, its SHA-1 verified."""

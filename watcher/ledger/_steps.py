@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from watcher.models import (
@@ -154,7 +154,8 @@ def wake_announce(connection: Connection, video_id: int, now: datetime) -> None:
 
 def update_progress(connection: Connection, video_id: int, now: datetime) -> None:
     """Make the video's progress the weighted sum of its steps'."""
-    done = select(func.sum(Step.weight * Step.progress)).where(Step.video_id == video_id).scalar_subquery()
+    total = func.sum(Step.weight * Step.progress)  # of many weights, which may come to a hair more than 1
+    done = select(case((total > 1.0, 1.0), else_=total)).where(Step.video_id == video_id).scalar_subquery()
     connection.execute(update(Video).where(Video.id == video_id).values(progress=done, updated_at=now))
 
 

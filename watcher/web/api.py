@@ -87,6 +87,8 @@ class Video(pydantic.BaseModel):
     mp4: str | None = _as_in_view("mp4")
     poster: str | None = _as_in_view("poster")
     storyboard: str | None = _as_in_view("storyboard")
+    audio_language: str | None = _as_in_view("audio_language")
+    loudness_lufs: float | None = _as_in_view("loudness_lufs")
 
 
 class Videos(pydantic.BaseModel):
@@ -283,7 +285,7 @@ def get_status(db: Readings, tally: Tally) -> Status:
     return Status(
         contract=contract.VERSION,
         videos=tally.by_status(),
-        errors={code: count for (_, code), count in tally.by_error().items() if code is not None},
+        errors=tally.failures(),
         queue=Queue.model_validate(queue, from_attributes=True),
         running=[Running.model_validate(row._asdict()) for row in stats.running_steps(db)],
         listings=[

@@ -100,7 +100,10 @@ class Guard:
 def _is_from_here(scope: Scope, host: str) -> bool:
     address, _port = scope.get("server") or ("", None)
     is_socket = address.startswith("/")  # a file, which this machine alone has
-    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # half a bracket
+        return False
     return (is_socket or is_loopback(address)) and is_loopback(name)
 
 

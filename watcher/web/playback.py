@@ -5,10 +5,12 @@ bounded time; texts and small pictures are read here and handed on. Knows nothin
 """
 
 import collections
+import contextlib
 import re
 import threading
+import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,6 +22,11 @@ from watcher.errors import Misconfigured, Outage
 SPARE = timedelta(hours=1)
 LEAST_SPARE = timedelta(minutes=20)
 LONGEST = timedelta(days=7)  # B2 gives no longer ones
+# When B2 hangs, a call takes a minute. So that pages about the table do not wait behind such calls, few are made
+# at a time, who gets no turn soon is told so, and after a failure nobody tries for a while.
+AT_ONCE = 8  # of the forty requests that are worked on at a time
+TURN_SECONDS = 5.0
+PAUSE_SECONDS = 10.0
 MOST_PASSES = 2_000  # videos; one pass takes half a kilobyte
 MOST_KEPT_BYTES = 64 * 1024 * 1024  # of playlists and posters: some hundred videos' worth
 LARGEST_BYTES = 8 * 1024 * 1024  # a playlist of a day's film has a tenth of it; more is none of ours
@@ -42,6 +49,11 @@ class Playback:
     def __init__(self, settings: config.Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._down: tuple[Outage, float] | None = (
+            None  # the last failure, and until when (monotonic) it stands
+        )
         self._account: bucket.Account | None = None
         self._buckets: dict[str, bucket.Bucket] = {}
         self._passes: collections.OrderedDict[tuple[str, str], _Pass] = collections.OrderedDict()
@@ -79,7 +91,9 @@ class Playback:
             raise Outage(
                 "b2_unavailable", f"{file_id} has {size_bytes} bytes, too many for what it should be"
             )
-        data = self._bucket(bucket_name).read_range(file_id, 0, size_bytes)
+        holder = self._bucket(bucket_name)
+        with self._turn():
+            data = holder.read_range(file_id, 0, size_bytes)
         with self._lock:
             if file_id not in self._kept:
                 self._kept[file_id] = data
@@ -99,11 +113,15 @@ class Playback:
         with one.lock:  # a player asks for picture and sound at once: one call to B2 is enough
             if one.until is None or one.until - now < min(film + LEAST_SPARE, LONGEST - SPARE):
                 valid = min(film + SPARE, LONGEST)
-                one.token, one.until = holder.authorize_downloads(folder, valid=valid), now + valid
+                with self._turn():
+                    one.token = holder.authorize_downloads(folder, valid=valid)
+                one.until = now + valid
             return holder.address, f"Authorization={urllib.parse.quote(one.token, safe='')}"
 
     def _bucket(self, name: str) -> bucket.Bucket:
-        with self._lock:
+        if name in self._buckets:
+            return self._buckets[name]
+        with self._connecting, self._turn():
             if self._account is None:
                 key = self._settings.key.get_secret_value()
                 self._account = bucket.connect(
@@ -116,6 +134,21 @@ class Playback:
             if name not in self._buckets:
                 self._buckets[name] = self._account.bucket(name)
             return self._buckets[name]
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Make the calls of the block one of the few that are made at a time; Outage when that is no use now."""
+        if self._down is not None and time.monotonic() < self._down[1]:
+            raise Outage(self._down[0].code, self._down[0].detail)
+        if not self._turns.acquire(timeout=TURN_SECONDS):
+            raise Outage("b2_unavailable", f"{AT_ONCE} earlier requests still wait for B2")
+        try:
+            yield
+        except Outage as outage:
+            self._down = (outage, time.monotonic() + PAUSE_SECONDS)
+            raise
+        finally:
+            self._turns.release()
 
 
 def relinked(text: str, linked: Callable[[str], str]) -> str:

@@ -60,6 +60,8 @@ class Video(models.Model):
     mp4 = models.TextField(null=True, help_text=_MEANINGS["mp4"])
     poster = models.TextField(null=True, help_text=_MEANINGS["poster"])
     storyboard = models.TextField(null=True, help_text=_MEANINGS["storyboard"])
+    audio_language = models.TextField(null=True, help_text=_MEANINGS["audio_language"])
+    loudness_lufs = models.FloatField(null=True, help_text=_MEANINGS["loudness_lufs"])
 
     objects = VideoQuerySet.as_manager()
 

@@ -72,6 +72,7 @@ class Player {
     } else if (this.box.dataset.mp4) {
       const { currentTime, paused } = this.video;
       this.hls.destroy();
+      this.box.querySelector("select").hidden = true;
       this.video.src = this.box.dataset.mp4;
       this.video.currentTime = currentTime;
       if (!paused) this.video.play().catch(() => {});
@@ -117,7 +118,9 @@ class Player {
     on(this.range, "pointermove", (event) => this.peek(this.timeAt(event)));
     on(this.range, "input", () => this.peek(Number(this.range.value)));
     on(this.range, "pointerleave blur pointerup", () => { this.preview.hidden = true; });
-    on(this.box.querySelector("select"), "change", ({ target }) => { this.hls.nextLevel = Number(target.value); });
+    const quality = this.box.querySelector("select");
+    quality.hidden = !this.hls;
+    on(quality, "change", () => { this.hls.nextLevel = Number(quality.value); });
     this.show();
   }
 
@@ -126,7 +129,8 @@ class Player {
     if (what === "mute") this.video.muted = !this.video.muted;
     if (what === "fullscreen") {
       if (document.fullscreenElement) document.exitFullscreen();
-      else this.box.requestFullscreen().catch(() => {});
+      else if (this.box.requestFullscreen) this.box.requestFullscreen().catch(() => {});
+      else this.video.webkitEnterFullscreen?.(); // an iPhone shows only the video itself full screen
     }
   }
 
