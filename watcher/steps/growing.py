@@ -49,6 +49,7 @@ class Growing:
         """Publish the rest of the finished and verified file, and complete the step; False when it was lost."""
         attempt = self._attempt
         layout = self._read(made.path)
+        publish.check_whole(layout)
         # Sound says itself how long its last fragment is; a picture's last frame is shown until the end.
         end = made.end_seconds if self._kind == OutputKind.VIDEO_PART else None
         output = self._upload(made.path, layout, len(layout.fragments), end_seconds=end)
