@@ -25,9 +25,9 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
     if report.is_cut or tracks.is_short(read, track.frames):
         raise Failure("source_truncated", f"{tracks.cut(read, track.frames, report)}; {readable}")
     is_damaged = bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
-    if declared is None and media.container not in tracks.SELF_CHECKING_FORMATS:
+    if declared is None:
         # The container's duration may be that of the sound alone; `package` knows how long that is.
-        declared = tracks.declared(media) if media.audio is None or is_damaged else None
+        declared = tracks.promised(media) if media.audio is None or is_damaged else None
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if is_damaged:

@@ -95,6 +95,11 @@ def declared(media: Media) -> float | None:
     return media.duration_seconds if media.is_duration_trusted else None
 
 
+def promised(media: Media) -> float | None:
+    """Return the declared length where nothing but that shows a file to be cut short."""
+    return None if media.container in SELF_CHECKING_FORMATS or media.is_all_there else declared(media)
+
+
 def declared_end(
     media: Media, indexed: int | None, start: float | None, duration: float | None
 ) -> float | None:
