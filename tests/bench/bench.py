@@ -26,9 +26,14 @@ import films
 import stage
 from spent import Meter, cpu_seconds, resident_bytes
 
+from watcher import plan
+
 COPY_ONLY = {"LADDER": "720"}
 SETTLE_SECONDS = 20  # after its last work, a daemon has tidied up by then
 LINES = (25, 50, 100)  # Mbit/s
+QUALITY: plan.Quality = (
+    "fast"  # of what is long: it encodes most in a quarter of an hour, and our share shows most
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Scale:
     idle: int = 40  # seconds
     copied: int = 600
     over_lines: int = 45
-    ladder: int = 30
+    ladder: int = 60
     long: int = 600
     drop_every: int = 25  # seconds between the clips that are dropped into the long film's encode
 
@@ -165,11 +170,12 @@ def _lines(job: Job) -> None:
 
 def _ladder(job: Job) -> None:
     """CPU seconds of everything, against one ffmpeg for each output at the same settings"""
-    film = films.phone(job.films, job.scale.ladder)
+    film = films.phone(job.films, job.scale.ladder, rate="20M")
     with stage.opened(job.folder / "stage") as place:
         place.house.upload(film)
-        ours, _ = stage.make(place, film.name)
-    theirs = apart.cpu_seconds(film, job.folder)
+        ours, _ = stage.make(place, film.name, QUALITY=QUALITY)
+    theirs = apart.cpu_seconds(film, job.folder, QUALITY)
+    _out.print(f"  ours: ffmpeg {ours.spent.ffmpeg:.1f}, the rest {ours.spent.own:.1f} CPU s")
     share = ours.spent.total / theirs.total
     job.results.goal(
         "CPU of ladder, poster, storyboard, sound, of one ffmpeg each",
@@ -186,7 +192,7 @@ def _long(job: Job) -> None:
     took = []
     with stage.opened(job.folder / "stage") as place:
         place.house.upload(film, "in/film.mov")
-        with place.daemon("in/", QUALITY="fast", SEATS="2") as daemon, Meter(daemon.pid) as meter:
+        with place.daemon("in/", QUALITY=QUALITY, SEATS="2") as daemon, Meter(daemon.pid) as meter:
             daemon.playable("in/film.mov")
             for number in range(job.scale.repeats):
                 time.sleep(job.scale.drop_every)  # into the long chunks, and between them
