@@ -62,6 +62,8 @@ def video_output(
     wrote, read = report.wrote.get((0, 0)), report.read.get((0, track.index))
     tracks.check_written(wrote, found)
     # What x264 marks as a keyframe is one; that the first decodes shows that the head fits the pictures.
+    if is_copy and found.corrupt:
+        raise Failure("output_invalid", f"{found.corrupt} packets of the source are malformed")
     if found.keyframes == 0 or found.pictures < (found.keyframes if is_copy else 1):
         raise Failure(
             "output_invalid", f"{found.pictures} of {found.keyframes} keyframes can be decoded alone"
