@@ -77,11 +77,11 @@ def is_short(read: Read | None, indexed: int | None) -> bool:
     return read is not None and indexed is not None and read.packets < indexed
 
 
-def cut(read: Read | None, indexed: int | None, report: Report) -> str:
+def cut(read: Read | None, indexed: int | None) -> str:
     """Return how a source is cut short, for an error."""
     if read is not None and indexed is not None:
         return f"{read.packets} of {indexed} packets could be read"
-    return f"the file ends in the middle: {report.text}"
+    return "the file ends in the middle"
 
 
 def readable(seconds: float, declared: float | None) -> str:
