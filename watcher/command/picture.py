@@ -22,6 +22,9 @@ PATIENT_PRESETS = ("fast", "medium")
 # A chunk's borders lie this much before its keyframes: no frame is as near to another one, and no rounding of
 # times then decides to which chunk a frame belongs.
 BORDER_SECONDS = 0.0005
+# A picture that begins so much later than the sound is drawn out to the start; less is not seen, and would only
+# make its frame rate look uneven.
+LATE_SECONDS = 0.02
 # What deinterlacing and lowering the frame rate look back on; the seek then ends at an earlier keyframe.
 CONTEXT_SECONDS = 1.0
 
@@ -184,8 +187,8 @@ def _from_zero() -> list[str]:
     Some players begin every track with what there is, at once, and would lose the sync. Its packet is moved, not
     its frame: x264 would take the distance for what it has to reorder pictures by.
     """
-    zero = "pts=if(eq(N\\,0)\\,min(PTS\\,0)\\,PTS):dts=if(eq(N\\,0)\\,DTS-max(PTS\\,0)\\,DTS)"
-    return ["-bsf:v", f"setts={zero}"]
+    is_late = f"eq(N\\,0)*gt(PTS*TB\\,{LATE_SECONDS})"
+    return ["-bsf:v", f"setts=pts=if({is_late}\\,0\\,PTS):dts=if({is_late}\\,DTS-PTS\\,DTS)"]
 
 
 def _keyframes(media: Media, plan: VideoPlan, chunk: Chunk) -> list[str]:

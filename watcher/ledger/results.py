@@ -24,6 +24,7 @@ from watcher.models import (
     VideoStatus,
 )
 
+WHOLE_AGAIN = "Upload the file again, if there is a whole one: it takes the place of what was salvaged."
 _STREAMED = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART)
 
 
@@ -234,7 +235,7 @@ def _complete_video(
             reason=SALVAGED if loss else None,
             error_code=loss.code if loss else None,
             error=loss.detail if loss else None,
-            hint=loss.hint if loss else None,
+            hint=WHOLE_AGAIN if loss else None,
         )
     )
     _retire_what_is_replaced(connection, claim, now)
