@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,8 @@ def main() -> int:
                 code = CRASHED
                 try:
                     code = _try(mutant)
+                except BaseException:
+                    traceback.print_exc()
                 finally:
                     os._exit(code)
             running[child] = mutant
@@ -115,7 +118,10 @@ def _try(mutant: Mutant) -> int:
 
         # A mutated module has no place in the cache of pytest, nor in that of Python.
         code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", REWRITTEN, EXAMPLES])
-    return {pytest.ExitCode.OK: NOBODY, pytest.ExitCode.TESTS_FAILED: EXAMPLE}.get(code, CRASHED)
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.stderr.write(said.getvalue())
+        return CRASHED
+    return NOBODY if code == pytest.ExitCode.OK else EXAMPLE
 
 
 def _walks() -> bool:
