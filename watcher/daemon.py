@@ -12,7 +12,21 @@ from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from watcher import config, discovery, ledger, log, memory, pauses, retry, scratch, stats, steps, wallclock
+from watcher import (
+    config,
+    database,
+    discovery,
+    ledger,
+    log,
+    memory,
+    pauses,
+    repair,
+    retry,
+    scratch,
+    stats,
+    steps,
+    wallclock,
+)
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
 from watcher.workshop import Workshop
@@ -66,6 +80,7 @@ class Daemon:
         )
 
     def __enter__(self) -> Self:
+        self._catch_up()
         memory.share_one_heap()
         self._bury_the_dead()
         for job, every in (
@@ -296,6 +311,21 @@ class Daemon:
 
     def _count_transactions(self) -> None:
         ledger.count_transactions(self._shop.db, self._shop.account.take_transactions(), now=now())
+
+    def _catch_up(self) -> None:
+        """Look at the bucket before any work, if the database is a restored backup."""
+        shop = self._shop
+        if not database.is_restored(shop.db):
+            return
+        sweep_once(shop)  # what was uploaded since the backup has to be known before its outputs
+        repair.adopt_published(
+            shop.db,
+            shop.target,
+            source_bucket_id=shop.watched.bucket.id,
+            output_prefix=shop.output_prefix,
+            clock=now,
+        )
+        database.note_repaired(shop.db)
 
     def _bury_the_dead(self) -> None:
         """Release at once what daemons that died on this machine were working on."""
