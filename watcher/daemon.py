@@ -12,7 +12,21 @@ from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from watcher import config, discovery, ledger, log, memory, pauses, retry, scratch, stats, steps, wallclock
+from watcher import (
+    config,
+    database,
+    discovery,
+    ledger,
+    log,
+    memory,
+    pauses,
+    repair,
+    retry,
+    scratch,
+    stats,
+    steps,
+    wallclock,
+)
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
 from watcher.workshop import Workshop
@@ -56,7 +70,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._polled = 0  # complete sweeps
         self._pauses = pauses.Pauses(shop.db, worker=shop.scratch.worker, clock=now)
-        self._wall = wallclock.WallClock(now())
+        self._wall = wallclock.WallClock(now)
         self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()
         self._outages = 0  # polls in a row that B2 did not answer
@@ -66,6 +80,7 @@ class Daemon:
         )
 
     def __enter__(self) -> Self:
+        self._catch_up()
         memory.share_one_heap()
         self._bury_the_dead()
         for job, every in (
@@ -110,15 +125,20 @@ class Daemon:
         while not self._stopping.wait(0.2):
             if tick is not None:
                 tick()
-            if (step := self._wall.stepped(now())) is not None:
-                _through_outages(lambda: self._plan_anew(step))
+            _through_outages(self._heed_the_clock)
             if until_idle and self._is_idle():
                 _through_outages(self._tidy_all)
                 return True
         return False
 
+    def _heed_the_clock(self) -> datetime:
+        """Return the time, and put right what was planned by a wall clock that has been set since."""
+        at, step = self._wall.read()
+        if step is not None:
+            self._plan_anew(step)
+        return at
+
     def _plan_anew(self, step: timedelta) -> None:
-        """Put right what was planned by a wall clock that has been set since."""
         _log.warning("clock_was_set", by=str(step), hint="ticks and waits are planned anew")
         # Leases look as if they had run out; whoever lives renews his before this.
         self._rescues_from = time.monotonic() + self._shop.lease.total_seconds()
@@ -256,10 +276,10 @@ class Daemon:
 
     def _tidy(self) -> None:
         """Rescue steps whose lease ran out; clear away in B2 and on disk what nobody may read."""
-        shop = self._shop
+        shop, at = self._shop, self._heed_the_clock()
         if time.monotonic() >= self._rescues_from:
             released = ledger.rescue(
-                shop.db, now=now(), max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
+                shop.db, now=at, max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
             )
             _report(released)
         self._tidy_scratch()
@@ -292,6 +312,21 @@ class Daemon:
     def _count_transactions(self) -> None:
         ledger.count_transactions(self._shop.db, self._shop.account.take_transactions(), now=now())
 
+    def _catch_up(self) -> None:
+        """Look at the bucket before any work, if the database is a restored backup."""
+        shop = self._shop
+        if not database.is_restored(shop.db):
+            return
+        sweep_once(shop)  # what was uploaded since the backup has to be known before its outputs
+        repair.adopt_published(
+            shop.db,
+            shop.target,
+            source_bucket_id=shop.watched.bucket.id,
+            output_prefix=shop.output_prefix,
+            clock=now,
+        )
+        database.note_repaired(shop.db)
+
     def _bury_the_dead(self) -> None:
         """Release at once what daemons that died on this machine were working on."""
         with self._shop.scratch.dead_workers() as workers:
@@ -312,7 +347,7 @@ def sweep_once(shop: Workshop) -> int:
     return discovery.sweep(shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: True)
 
 
-def _through_outages(job: Callable[[], None]) -> None:
+def _through_outages(job: Callable[[], object]) -> None:
     """Run one tick; what an outage kept it from doing, the next one does."""
     try:
         job()

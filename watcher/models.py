@@ -70,6 +70,7 @@ class OutputKind(StrEnum):
     MP4 = "mp4"
     POSTER = "poster"
     SHEET = "sheet"  # pictures of the storyboard
+    MANIFEST = "manifest"  # lists the others, for a table that has forgotten them
     STORYBOARD = "storyboard"  # the WebVTT that says which one shows which time
 
 

@@ -179,7 +179,14 @@ class Protocol(RuleBasedStateMachine):
     def finish(self, claim: ledger.Claim) -> None:
         if claim.kind == StepKind.INSPECT:
             won = ledger.finish_inspect(
-                self.db, claim, media={}, duration_seconds=8.0, plan={}, steps=self._plan(), now=self.now
+                self.db,
+                claim,
+                media={},
+                duration_seconds=8.0,
+                audio_language=None,
+                plan={},
+                steps=self._plan(),
+                now=self.now,
             )
         elif claim.kind == StepKind.ANNOUNCE:
             seen = max((part.id for part in stats.parts(self.readings, claim.video_id)), default=0)

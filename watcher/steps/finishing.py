@@ -6,15 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from watcher import command, encode, ledger, log, names, playlists, publish, stats
+from watcher import command, encode, ledger, log, manifest, names, playlists, publish, stats
 from watcher import plan as plans
 from watcher.errors import Failure
-from watcher.models import OutputKind
+from watcher.models import SALVAGED, OutputKind
 from watcher.steps.attempt import Attempt
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 STORYBOARD_TYPE = "text/vtt"
+# What is deleted once the video is complete.
+_USED_UP = (OutputKind.POSTER_PART, OutputKind.MANIFEST)
 
 _log = log.get()
 
@@ -72,6 +75,7 @@ def package(attempt: Attempt) -> bool:
         )
     outputs += _publish_storyboard(attempt, parts, film, is_whole=is_whole)
     outputs += _publish_playlists(attempt, parts, is_final=True)
+    outputs.append(_publish_manifest(attempt, outputs, loss))  # last: it says that all the others are there
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=loss)
     if won:
         _log.info(
@@ -84,6 +88,31 @@ def package(attempt: Attempt) -> bool:
     else:
         publish.withdraw(shop.target, outputs)
     return won
+
+
+def _publish_manifest(
+    attempt: Attempt, new: Sequence[ledger.NewOutput], loss: Failure | None
+) -> ledger.NewOutput:
+    """Publish the list of what was published, new and before."""
+    shop, video_id = attempt.shop, attempt.claim.video_id
+    row = stats.video(shop.readings, video_id)
+    assert row is not None  # its step is being worked on
+    facts: dict[str, Any] = {name: getattr(row, name) for name in ledger.FACTS}
+    if loss is not None:
+        facts |= {"error_code": loss.code, "error": loss.detail, "hint": loss.hint, "reason": SALVAGED}
+    replaced = {output.name for output in new}
+    kept = [
+        output
+        for output in stats.outputs(shop.readings, video_id)
+        if output.run == row.run and output.name not in replaced and output.kind not in _USED_UP
+    ]
+    return _upload_text(
+        attempt,
+        manifest.dump(attempt.claim.file_id, facts, [*kept, *new]),
+        kind=OutputKind.MANIFEST,
+        name=names.manifest(attempt.place),
+        content_type=manifest.CONTENT_TYPE,
+    )
 
 
 def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failure:
