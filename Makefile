@@ -1,6 +1,8 @@
 # Needs python3 (3.11 or newer) and make, nothing else. Everything is installed into .venv beside this file.
 PYTHON ?= python3
 BIN := .venv/bin
+SEED ?= 1
+MINUTES ?= 1
 
 # VIDEO goes to the recipe through the environment and is never expanded, neither by make nor by the shell:
 # file names may hold anything.
@@ -10,12 +12,13 @@ export VIDEO
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint bench wheel lock clean
+.PHONY: help install demo test chaos lint bench wheel lock clean
 
 help:
 	@echo 'make demo              transcode a made-up clip from a local bucket; VIDEO=FILE takes that file instead'
 	@echo 'make install           put the watcher command into .venv/bin'
 	@echo 'make test              run the tests'
+	@echo 'make chaos             kill daemons and let B2 fail at random for MINUTES=1, as SEED=1 says; then check all'
 	@echo 'make lint              check style and types'
 	@echo 'make bench             measure speed; VIDEO=FILE compares the usual way and ours for that film only'
 	@echo 'make wheel             build dist/watcher-*.whl'
@@ -30,6 +33,9 @@ demo: install
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+chaos: .venv/installed-dev
+	$(BIN)/python tests/chaos/storm.py --seed $(SEED) --minutes $(MINUTES)
 
 lint: .venv/installed-dev
 	$(BIN)/python -m ruff check

@@ -1,10 +1,11 @@
 """A whole Watcher for a test: a local B2, settings in a folder, the daemon in this process or in one of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,16 @@ class House:
 
         `under` is the command line of a program that runs and watches it.
         """
+        return self._start([*under, sys.executable, "-m", "watcher", *arguments], environment)
+
+    def run_program(self, program: Path, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a Python program with the settings of this house; its output goes to `log.txt`."""
+        return self._start([sys.executable, str(program), *arguments], {})
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
         with (self.folder / "log.txt").open("a") as log:
             return subprocess.Popen(
-                [*under, sys.executable, "-m", "watcher", *arguments],
+                command,
                 env={**self._bare(), **environment},
                 cwd=self.folder,
                 stdout=log,
@@ -118,6 +126,23 @@ class House:
         db = self.readings()
         try:
             return [(event.step, event.what) for event in stats.events(db, video_id)]
+        finally:
+            db.dispose()
+
+    def is_locked(self) -> bool:
+        """Whether a process holds the database's write lock."""
+        with contextlib.closing(database.driver().connect(str(self.folder / "watcher.db"), timeout=0)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except database.driver().OperationalError:
+                return True
+        return False
+
+    def most_attempts(self) -> int:
+        """Return the largest number of attempts that a step was given."""
+        db = self.readings()
+        try:
+            return max(step.attempts for story in stats.stories(db) for step in story.steps)
         finally:
             db.dispose()
 

@@ -267,6 +267,20 @@ def test_an_upload_that_is_stopped_leaves_nothing_behind(bucket: door.Bucket, tm
     assert list(bucket.list_versions("")) == []
 
 
+@pytest.mark.parametrize(("operation", "size"), [("b2_upload_file", 5), ("b2_start_large_file", PART + 1)])
+def test_an_upload_whose_answer_was_lost_leaves_one_object(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: pathlib.Path, operation: str, size: int
+) -> None:
+    put(bucket, tmp_path, "film", b"by another attempt", attempt="1")
+    b2.faults.append(Fault(operation, cut_after=3))
+    stored = put(bucket, tmp_path, "film", bytes(size), attempt="2")
+    found = [(entry.info["attempt"], entry.file_id) for entry in bucket.list_versions("film")]
+    assert [attempt for attempt, _ in found] == ["2", "1"]
+    assert found[0][1] == stored.file_id
+    assert list(bucket.list_unfinished("")) == []
+    assert b2.calls[operation] >= 2
+
+
 def test_a_part_that_cannot_be_sent_cancels_the_large_file(
     b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: pathlib.Path
 ) -> None:

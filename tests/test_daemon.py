@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
 from house import House, clip, wait_for
@@ -179,6 +180,22 @@ def test_a_lease_is_renewed_with_the_progress_while_work_advances(
     beat.check()
 
 
+def test_what_a_daemon_works_on_itself_is_not_lost_when_the_machine_was_suspended(
+    house: House, shop: workshop.Workshop, film: Path
+) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=daemon.now(), lease=-LEASE)
+    assert claim is not None
+    worker._running[claim.step_id] = claim, Beat()
+    worker._tidy()
+    assert lease_of(shop)[0] == "running"
+    worker._running.clear()
+    assert ledger.renew(shop.db, claim, fraction=0.0, now=daemon.now(), lease=-LEASE)
+    worker._tidy()
+    assert lease_of(shop)[0] == "pending"
+
+
 def test_a_step_that_was_lost_is_told_to_stop(house: House, shop: workshop.Workshop, film: Path) -> None:
     discovered(house, shop, film)
     worker = hire(shop)
@@ -204,6 +221,20 @@ def test_a_step_that_stalls_is_stopped_and_tried_again(
     steps.perform(claim, shop, beat, clock=daemon.now)
     step = stats.steps(shop.readings, 1)[0]
     assert (step.status, step.attempts, step.error_code) == ("pending", 1, "stalled")
+
+
+def test_what_should_have_moved_and_did_not_is_named(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovered(house, shop, film)
+    worker = hire(shop)
+    hold(worker, shop)
+    worker._tick(worker._dispatch, timedelta())
+    assert worker.late() == []
+    monkeypatch.setattr(daemon, "TICK_PATIENCE", -shop.stall - timedelta(seconds=1))
+    assert worker.late() == ["inspect"]
+    worker._tick(worker._dispatch, timedelta())
+    assert worker.late() == ["dispatch", "inspect"]
 
 
 def test_an_outage_of_the_database_pauses_seats_and_ticks_and_ends_none(
@@ -254,6 +285,32 @@ def test_until_idle_leaves_nothing_to_clear_away(
         assert worker.wait(until_idle=True)
     assert house.unaccounted() == set()
     assert shop.scratch.video_ids() == []
+
+
+def test_until_idle_clears_away_what_a_seat_left_that_lost_its_step(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was frozen: while its seat slept, another one took the step over and finished the video."""
+    house.upload(film)
+    asleep, over = threading.Event(), threading.Event()
+    perform = steps.perform
+
+    def sleep(claim: ledger.Claim, *rest: Any, **named: Any) -> None:
+        ledger.release_worker(shop.db, shop.scratch.worker, now=daemon.now(), max_attempts=4, hint="")
+        asleep.set()
+        assert over.wait(60)
+        perform(claim, *rest, **named)
+
+    monkeypatch.setattr(steps, "perform", sleep)
+    with hire(shop) as worker:
+        assert asleep.wait(60)
+        monkeypatch.setattr(steps, "perform", perform)
+        with workshop.opened(config.load(house.environment)) as other, hire(other) as rescuer:
+            assert rescuer.wait(until_idle=True)
+        is_idle = worker.wait(until_idle=True)
+        over.set()
+    assert is_idle
+    assert stats.open_tokens(shop.readings) == (set(), set())
 
 
 def test_until_idle_ends_well_when_only_the_clearing_away_fails(
@@ -408,3 +465,21 @@ def test_on_a_full_disk_what_waits_gives_way_to_what_is_worked_on(
     monkeypatch.setattr(daemon, "LOW_DISK_BYTES", 2**60)
     worker._tidy_scratch()
     assert shop.scratch.video_ids() == [claim.video_id]
+
+
+def test_no_step_is_begun_on_a_full_disk_until_there_is_room(
+    house: House,
+    shop: workshop.Workshop,
+    film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    monkeypatch.setattr(daemon, "LEAST_DISK_BYTES", 2**60)
+    discovered(house, shop, film)
+    with hire(shop) as worker:
+        wait_for(lambda: "disk_full" in caplog.text, "the seat to find the disk full")
+        assert [step.attempts for step in stats.steps(shop.readings, 1)] == [0]
+        monkeypatch.setattr(daemon, "LEAST_DISK_BYTES", 0)
+        assert worker.wait(until_idle=True)
+    assert stats.counts(shop.readings) == {"completed": 1}

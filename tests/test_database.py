@@ -59,6 +59,21 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_a_database_that_is_locked_at_the_start_is_an_outage_and_no_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager starts again after an outage, and gives up at wrong settings."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    url = f"sqlite:///{tmp_path}/watcher.db"
+    db = database.open_for_writing(url)
+    database.upgrade(db)
+    other = database.open_for_writing(url)
+    with db.begin(), pytest.raises(Outage, match="locked"):
+        database.upgrade(other)
+    other.dispose()
+    db.dispose()
+
+
 def test_readers_cannot_write(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/watcher.db"
     engine = database.open_for_writing(url)

@@ -53,7 +53,16 @@ def plan_steps(db: Engine, inspect: ledger.Claim) -> bool:
         ledger.NewStep(StepKind.STILLS, 0, 1, 0.1, NOW),
         ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.08, NOW + timedelta(seconds=30)),
     ]
-    return ledger.finish_inspect(db, inspect, media={}, duration_seconds=30.0, plan={}, steps=steps, now=NOW)
+    return ledger.finish_inspect(
+        db,
+        inspect,
+        media={},
+        duration_seconds=30.0,
+        audio_language=None,
+        plan={},
+        steps=steps,
+        now=NOW,
+    )
 
 
 def output(kind: OutputKind, name: str, file_id: str) -> ledger.NewOutput:
@@ -200,7 +209,9 @@ def plan_stream(db: Engine, inspect: ledger.Claim, *, chunks: int = 2) -> None:
         ledger.NewStep(StepKind.ANNOUNCE, 0, 1, 0.0, NOW),
         ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.1, NOW + timedelta(seconds=8)),
     ]
-    ledger.finish_inspect(db, inspect, media={}, duration_seconds=8.0, plan={}, steps=steps, now=NOW)
+    ledger.finish_inspect(
+        db, inspect, media={}, duration_seconds=8.0, audio_language=None, plan={}, steps=steps, now=NOW
+    )
 
 
 def part(kind: OutputKind, ordinal: int) -> ledger.NewOutput:
@@ -346,3 +357,19 @@ def test_an_entry_that_cannot_be_read_is_kept_once(db: Engine) -> None:
 def test_a_naive_time_is_refused(db: Engine) -> None:
     with pytest.raises(Exception, match="naive datetime"):
         record(db, found("f1"), now=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_what_a_frozen_worker_left_is_looked_for_again_when_it_died(db: Engine) -> None:
+    """It may have uploaded after it woke, and until it was killed: the first look cannot have seen that."""
+    record(db, found("f1"))
+    taken = claim(db)
+    assert taken is not None
+    ledger.rescue(db, now=NOW + 2 * LEASE, max_attempts=3, hint=HINT)
+    [row] = stats.debris(db, limit=9)
+    ledger.forget_debris(db, row.id)
+    ledger.release_worker(db, "another", now=NOW, max_attempts=3, hint=HINT)
+    assert stats.debris(db, limit=9) == []
+
+    ledger.release_worker(db, "w1", now=NOW, max_attempts=3, hint=HINT)
+
+    assert [row.token for row in stats.debris(db, limit=9)] == [taken.token]

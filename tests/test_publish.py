@@ -1,12 +1,15 @@
-"""Uploads that go up side by side."""
+"""Uploads that go up side by side, and files that are not all there."""
 
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
+from clips import H264, make
 
 from watcher import ledger, publish
-from watcher.errors import Outage
+from watcher.command import fragmented
+from watcher.errors import Failure, Outage
 from watcher.models import OutputKind
 
 PATIENCE_SECONDS = 120
@@ -44,3 +47,22 @@ def test_when_one_upload_fails_the_others_have_ended_before_that_is_told() -> No
         publish.together([fail, succeed])
 
     assert ended == [True]
+
+
+def test_a_finished_file_whose_end_was_not_written_is_not_published(tmp_path: Path) -> None:
+    """Its packets can be counted all the same: a fragment says at its head what it holds."""
+    flags = ("-movflags", fragmented.FRAGMENTED)
+    path = make(tmp_path / "film.mp4", *H264, "-g", "25", *flags, seconds=3, sound=False)
+    ranges = publish.byte_ranges(path)["segments"]
+    assert len(ranges) == 3
+    data = path.read_bytes()
+    offset, size, _ = ranges[-1]
+    for damaged in (
+        data[: offset + size - 1],
+        data[: offset - 1],
+        data[: offset - 5000] + data[offset - 900 :],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(Failure) as caught:
+            publish.byte_ranges(path)
+        assert caught.value.code == "output_invalid"

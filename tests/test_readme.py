@@ -33,3 +33,13 @@ def test_every_column_of_the_view_is_documented() -> None:
 
 def test_the_readme_begins_with_the_two_commands() -> None:
     assert re.match(r"# Watcher\n\n```sh\nmake demo .*\nmake test\n```\n", README)
+
+
+def test_every_trial_that_the_readme_names_is_there() -> None:
+    table = README.partition("## What survives what")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]  # the first is the heading
+    named = [re.search(r"\| `([\w/.]+)::(\w+)` \|$", row) for row in rows]
+    assert named
+    for row, trial in zip(rows, named, strict=True):
+        assert trial is not None, row
+        assert f"def {trial[2]}(" in (Path(__file__).parent / trial[1]).read_text(encoding="utf-8"), row

@@ -5,6 +5,7 @@ requeued) · 2 wrong usage or settings · 3 B2 or the database does not answer �
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,9 +28,11 @@ from watcher import (
     demo,
     display,
     doctor,
+    init,
     ledger,
     localb2,
     log,
+    service,
     stats,
     workshop,
 )
@@ -56,27 +59,36 @@ _err = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
-    """Run the command line, with every expected error as a message and an exit code."""
+    """Run the command line and end the process, with every expected error as a message and an exit code."""
+    init.step_back()
+    code = _run()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+    # Threads of concurrent.futures would be waited for, and one may hang in a call to B2 for minutes.
+    os._exit(code)
+
+
+def _run() -> int:
     try:
         app()
     except Misconfigured as error:
         for problem in error.problems:
             _err.print(Text(f"watcher: {display.clean(problem)}"), soft_wrap=True)
-        sys.exit(UNUSABLE)
+        return UNUSABLE
     except Outage as outage:
         # The hint of a code is for a daemon that goes on; this process ends.
-        hint = (
-            "Check the network and B2_REALM, then start again."
-            if outage.code == "b2_unavailable"
-            else outage.hint
-        )
+        is_down = outage.code == "b2_unavailable"
+        hint = "Check the network and B2_REALM, then start again." if is_down else outage.hint
         _err.print(Text(f"watcher: {display.clean(outage.detail)}\n{hint}"), soft_wrap=True)
-        sys.exit(UNREACHABLE)
+        return UNREACHABLE
     except Failure as failure:
         _err.print(Text(f"watcher: {display.clean(failure.detail)}\n{failure.hint}"), soft_wrap=True)
-        sys.exit(WRONG)
+        return WRONG
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
 
 
 @app.callback(invoke_without_command=True)
@@ -97,23 +109,8 @@ def run(
     ] = False,
 ) -> None:
     """Watch the bucket and transcode what appears, until SIGINT or SIGTERM (the second one stops at once)."""
-    settings = _settings()
-    with workshop.opened(settings) as shop:
-        worker = daemon.Daemon(
-            shop, seats=settings.seats, poll_every=settings.poll_interval, drain=settings.drain_timeout
-        )
-        with daemon.signals(worker), worker:
-            log.get().info(
-                "watching",
-                bucket=settings.bucket,
-                prefix=settings.watch_prefix,
-                every=settings.poll_interval,
-                seats=settings.seats,
-                worker=shop.scratch.worker,
-            )
-            is_idle = worker.wait(until_idle=until_idle)
-        if is_idle and stats.counts(shop.readings).get(VideoStatus.FAILED):
-            raise typer.Exit(WRONG)
+    if not service.run(_settings(), until_idle=until_idle):
+        raise typer.Exit(WRONG)
 
 
 @app.command()

@@ -75,6 +75,11 @@ def load(environ: Mapping[str, str] | None = None, *, needs_b2: bool = True) -> 
     return settings
 
 
+def notify_socket() -> str | None:
+    """Return the address of the service manager's socket; None where there is no such manager."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

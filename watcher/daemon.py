@@ -1,19 +1,17 @@
 """The daemon: APScheduler's short jobs, and seats that run the steps. Nothing here knows what a step does."""
 
-import contextlib
 import functools
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from watcher import (
     config,
+    crashpoint,
     database,
     discovery,
     ledger,
@@ -38,6 +36,11 @@ DISPATCH = timedelta(seconds=1)
 TIDY = timedelta(seconds=15)
 # How often progress is written, for those who watch it; a write takes milliseconds.
 RENEW = timedelta(seconds=2)
+# A tick that takes longer hangs: a call to B2 is given up after two minutes at most, three tries make six.
+TICK_PATIENCE = timedelta(minutes=8)
+# With less than this left on the scratch disk no step is begun: one needs some hundred megabytes, for blocks of its
+# source and what it makes, and what fills the disk stops everything that runs.
+LEAST_DISK_BYTES = 256 * 1024**2
 # With less than this left on the scratch disk, what is kept for videos that nobody works on is dropped: it can be
 # fetched again, and a thousand films that wait for their turn must not keep the first one from being made.
 LOW_DISK_BYTES = 1024**3
@@ -73,8 +76,10 @@ class Daemon:
         self._wall = wallclock.WallClock(now)
         self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()
+        self._was_idle = False  # when `wait` ended
         self._outages = 0  # polls in a row that B2 did not answer
         self._threads: list[threading.Thread] = []
+        self._due: dict[str, float] = {}  # until when each tick has to move again, on the monotonic clock
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -89,8 +94,9 @@ class Daemon:
             (self._renew, min(RENEW, self._shop.lease / 6)),  # several chances before a lease runs out
             (self._tidy, TIDY),
         ):
+            self._expect(job.__name__, every)
             self._scheduler.add_job(
-                _through_outages, "interval", args=[job], seconds=every.total_seconds(), next_run_time=now()
+                self._tick, "interval", args=[job, every], seconds=every.total_seconds(), next_run_time=now()
             )
         self._scheduler.start()
         # Beside those in the seats: one that overtakes, and as many that only move bytes any more.
@@ -108,6 +114,8 @@ class Daemon:
         self._scheduler.shutdown(wait=False)
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.1))
+        if self._was_idle:  # only now: a seat may have noted what it left when it found its step lost
+            _through_outages(self._tidy_all)
         _through_outages(self._tidy_scratch)
         _through_outages(self._count_transactions)
         self._pauses.leave()
@@ -127,7 +135,7 @@ class Daemon:
                 tick()
             _through_outages(self._heed_the_clock)
             if until_idle and self._is_idle():
-                _through_outages(self._tidy_all)
+                self._was_idle = True
                 return True
         return False
 
@@ -137,6 +145,23 @@ class Daemon:
         if step is not None:
             self._plan_anew(step)
         return at
+
+    def late(self) -> list[str]:
+        """Name what should have moved by now and did not: ticks that hang, and steps that cannot be stopped."""
+        at = time.monotonic()
+        late = [name.strip("_") for name, due in self._due.items() if at > due]
+        hung = self._shop.stall + TICK_PATIENCE
+        with self._lock:
+            running = list(self._running.values())
+        return late + [c.label for c, beat in running if at - beat.advanced_at > hung.total_seconds()]
+
+    def _tick(self, job: Callable[[], None], every: timedelta) -> None:
+        _through_outages(job)
+        self._expect(job.__name__, every)
+
+    def _expect(self, name: str, pause: timedelta) -> None:
+        """Note that a tick moved now, and has to move again after `pause`."""
+        self._due[name] = time.monotonic() + (pause + TICK_PATIENCE).total_seconds()
 
     def _plan_anew(self, step: timedelta) -> None:
         _log.warning("clock_was_set", by=str(step), hint="ticks and waits are planned anew")
@@ -177,6 +202,7 @@ class Daemon:
     def _work(self) -> bool:
         """Run the earliest due step; False when there is none, or no seat for it."""
         shop, beat = self._shop, Beat()
+        self._check_disk()
         with self._claiming:
             taken = self._take(beat)
         if taken is None:
@@ -185,6 +211,7 @@ class Daemon:
         if self._stopping.is_set():
             beat.stop(Stopped())  # it was set between the claim and its entry among the running
         leave = functools.partial(self._leave, claim.step_id)
+        crashpoint.here("claim")
         try:
             outage = steps.perform(claim, shop, beat, clock=now, seat=steps.Seat(threads, leave))
         finally:
@@ -195,6 +222,15 @@ class Daemon:
         self._tidy_scratch()
         self._notify()  # its siblings may be unblocked
         return True
+
+    def _check_disk(self) -> None:
+        """Raise Outage rather than begin a step for which there is no room."""
+        root = self._shop.scratch.root
+        if scratch.free_bytes(root) >= LEAST_DISK_BYTES:
+            return
+        self._tidy_scratch()
+        if (free := scratch.free_bytes(root)) < LEAST_DISK_BYTES:
+            raise Outage("disk_full", f"no step is begun with only {free / 1e6:.0f} MB left for {root}")
 
     def _take(self, beat: Beat) -> tuple[ledger.Claim, int] | None:
         """Claim the earliest due step if a seat is free for it; return it with the threads it may use.
@@ -235,7 +271,7 @@ class Daemon:
                 shop.readings,
                 shop.watched,
                 clock=now,
-                go_on=lambda: not self._stopping.is_set(),
+                go_on=self._goes_on_polling,
                 absences=self._absences,
             )
         except Outage as outage:
@@ -243,6 +279,7 @@ class Daemon:
             wait = retry.delay(self._outages, spread=shop.scratch.worker)
             pause = max(wait, outage.retry_after or timedelta())
             self._pauses.note_poll(outage, pause)
+            self._expect(self._poll.__name__, pause)
             self._stopping.wait(pause.total_seconds())  # max_instances=1: no other poll starts meanwhile
             return
         self._outages = 0
@@ -250,6 +287,11 @@ class Daemon:
         self._pauses.note_poll(None)
         if new:
             self._notify()
+
+    def _goes_on_polling(self) -> bool:
+        """Note that a page is done: a sweep of a large bucket takes as long as it takes."""
+        self._expect(self._poll.__name__, timedelta())
+        return not self._stopping.is_set()
 
     def _dispatch(self) -> None:
         with self._lock:
@@ -276,6 +318,8 @@ class Daemon:
 
     def _tidy(self) -> None:
         """Rescue steps whose lease ran out; clear away in B2 and on disk what nobody may read."""
+        # First our own: after the machine was suspended, or starved, their leases are over and they are not lost.
+        self._renew()
         shop, at = self._shop, self._heed_the_clock()
         if time.monotonic() >= self._rescues_from:
             released = ledger.rescue(
@@ -284,18 +328,15 @@ class Daemon:
             _report(released)
         self._tidy_scratch()
         self._count_transactions()
-        self._clear_away()
+        steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
         if not self._running:
             memory.give_back()
 
     def _tidy_all(self) -> None:
         """Tidy until nothing is left that can be cleared away: this run ends, and there may be no other."""
         self._tidy()
-        while self._clear_away():
+        while steps.clear_away(self._shop, go_on=lambda: True):
             pass
-
-    def _clear_away(self) -> int:
-        return steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
 
     def _tidy_scratch(self) -> None:
         shop = self._shop
@@ -361,25 +402,3 @@ def _through_outages(job: Callable[[], object]) -> None:
 def _report(released: list[ledger.Released]) -> None:
     for step in released:
         _log.warning("rescued", video=step.video_id, step=step.step, is_failed=step.is_failed)
-
-
-@contextlib.contextmanager
-def signals(daemon: Daemon) -> Iterator[None]:
-    """Let SIGINT and SIGTERM drain the daemon; the second one ends the process at once (leases make that safe)."""
-
-    def drain() -> None:
-        _log.info("stopping", hint="a second signal stops at once")
-        daemon.stop()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        # Stopping takes locks that the interrupted thread may hold: leave it to another one.
-        threading.Thread(target=drain).start()
-
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

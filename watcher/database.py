@@ -28,6 +28,7 @@ except ImportError:  # pragma: no cover - depends on the platform
 
 # How long a writer waits for another one. Transactions here take milliseconds; this covers a slow disk.
 BUSY_SECONDS = 30
+LOCKED = "database is locked"  # in SQLite's words
 
 _FROM_BACKUP = 1  # SQLite's user_version, which is 0 in a database that was never a backup
 
@@ -227,10 +228,12 @@ def _translate_outages(engine: Engine) -> None:
 
 @contextlib.contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
-    """At start an unusable database is the operator's matter, not an outage to wait for."""
+    """At start an unusable database is the operator's matter, but for one that another process has locked."""
     try:
         yield
     except Outage as outage:
+        if LOCKED in outage.detail:
+            raise
         raise Misconfigured(
             [
                 f"DATABASE_URL: {str(engine.url.database or 'the database')!r} cannot be used: {outage.detail}."

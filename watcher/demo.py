@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from watcher import config, daemon, ffmpeg, localb2, stats, workshop
+from watcher import config, daemon, ffmpeg, localb2, service, stats, workshop
 from watcher.beat import Beat
 from watcher.errors import Misconfigured
 from watcher.models import OutputKind
@@ -60,7 +60,7 @@ def run(
             worker = daemon.Daemon(
                 shop, seats=seats, poll_every=timedelta(seconds=1), drain=timedelta(seconds=5)
             )
-            with daemon.signals(worker), worker:
+            with service.signals(worker), worker:
                 is_done = worker.wait(until_idle=True, tick=lambda: watch(shop))
             if not is_done:
                 raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import Engine
 
-from watcher import bucket, ledger, log, names, stats
+from watcher import bucket, crashpoint, ledger, log, names, stats
 from watcher.models import SOURCE_DELETED, SOURCE_HIDDEN
 
 # Unfinished videos whose absence is noticed, those first that are worked on first: so that a backlog of a million
@@ -103,6 +103,7 @@ def page(db: Engine, readings: Engine, watched: Watched, *, now: datetime) -> Pa
     listed = watched.bucket.list_page(
         prefix=watched.prefix, cursor=_cursor(readings, watched), count=PAGE_ENTRIES
     )
+    crashpoint.here("list")
     candidates = [
         ledger.Found(
             file_id=entry.file_id,

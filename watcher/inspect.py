@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from watcher import command, ffmpeg
+from watcher import command, crashpoint, ffmpeg
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip
 from watcher.media import AudioTrack, Cut, Keyframe, Media, VideoTrack
@@ -123,6 +123,7 @@ def _look(
                 f"an MP4 whose end is missing, with its index; readable: nothing: {failure.detail}",
             ) from failure
         raise _refusal(claim, failure.detail) from failure
+    crashpoint.here("probe")
     return found
 
 

@@ -7,10 +7,11 @@ import concurrent.futures
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from watcher import bucket, encode, fragments, ledger, log, names, playlists
+from watcher import bucket, crashpoint, encode, fragments, ledger, log, names, playlists
 from watcher.beat import Beat
+from watcher.errors import Failure
 from watcher.models import OutputKind
 
 _CUT_BYTES = 1024 * 1024
@@ -38,6 +39,7 @@ def upload(
         info=names.info(claim.file_id, claim.token),
         beat=beat,
     )
+    crashpoint.here("upload")
     return ledger.NewOutput(
         kind=kind,
         ordinal=ordinal,
@@ -77,10 +79,12 @@ def byte_ranges(
 ) -> dict[str, Any]:
     """Return, as JSON values, what playlists say of the object that holds fragments `first` to `end` of a file.
 
-    `end_seconds` is when the whole file ends on the video's clock, where that is known.
+    Without `end` the file is finished. `end_seconds` is when it ends on the video's clock, where that is known.
     """
     with path.open("rb") as file:
-        layout = fragments.read(file, end_seconds=end_seconds)
+        layout = _layout(file, end_seconds)
+        if end is None:
+            check_whole(layout)
         file.seek(0)
         digest = fragments.init_digest(file.read(layout.init_size))
     part = playlists.part("", layout, init_digest=digest, first=first, end=end)
@@ -91,6 +95,24 @@ def byte_ranges(
         "starts_at_seconds": part.starts_at_seconds,
         "segments": [[one.offset, one.size, one.duration_seconds] for one in part.segments],
     }
+
+
+def check_whole(layout: fragments.Layout) -> None:
+    """Raise Failure where the end of a finished file is missing.
+
+    A fragment says at its head what it holds: ffmpeg counts all frames of one whose bytes were not all written.
+    """
+    if not layout.is_whole:
+        raise Failure(
+            "output_invalid", f"it ends within a fragment, after {len(layout.fragments)} whole ones"
+        )
+
+
+def _layout(file: BinaryIO, end_seconds: float | None) -> fragments.Layout:
+    try:
+        return fragments.read(file, end_seconds=end_seconds)
+    except ValueError as error:
+        raise Failure("output_invalid", f"it is no file of fragments: {error}") from error
 
 
 def part_of(uri: str, ranges: Mapping[str, Any]) -> playlists.Part:

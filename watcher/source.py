@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
+from watcher import crashpoint
 from watcher.beat import Beat
 from watcher.errors import Outage, Stopped
 
@@ -83,6 +84,7 @@ class _Blocks:
         fresh = self._folder / f"{number:08d}.{secrets.token_hex(4)}"
         try:
             fresh.write_bytes(data)
+            crashpoint.here("ranges")
             fresh.rename(path)
         except OSError as error:
             fresh.unlink(missing_ok=True)

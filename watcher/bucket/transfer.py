@@ -15,6 +15,7 @@ from b2sdk.v3 import exception
 from typing_extensions import Buffer, override
 
 from watcher import beat as beats
+from watcher import crashpoint
 from watcher.bucket import listing, session, trouble
 from watcher.errors import Failure, Misconfigured, Outage, SourceGone, Stopped
 
@@ -213,11 +214,14 @@ class _Sending:
             return self._session.start_large_file(bucket_id, name, content_type, info)
 
         started = trouble.patiently(f"start to {self._doing}", start, sleep=self._beat.wait)
+        crashpoint.here("upload.start")
         try:
             if tries > 1:
                 self._cancel_twins(bucket_id, name, info, started["fileId"])
             self._send(started["fileId"], parts)
-            return self._finish(started["fileId"], [part.sha1 for part in parts])
+            finished = self._finish(started["fileId"], [part.sha1 for part in parts])
+            crashpoint.here("upload.finish")
+            return finished
         except BaseException:
             # Should this fail too, the first error is the one to tell, and `list_unfinished` shows the rest.
             with contextlib.suppress(Outage, Failure, Misconfigured):
@@ -253,6 +257,7 @@ class _Sending:
                     self._session.upload_part(file_id, part.number, part.size, part.sha1, body)
 
             trouble.patiently(f"{self._doing}, part {part.number}", act, sleep=self._wait)
+            crashpoint.here("upload.part")
 
         with concurrent.futures.ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="upload") as pool:
             jobs = [pool.submit(send, part) for part in parts]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from watcher import command, transcript, verify
+from watcher import command, crashpoint, transcript, verify
 from watcher import plan as plans
 from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made, Nothing, OnGrowth
@@ -86,6 +86,7 @@ def video_chunk(
                 loss=loss,
             )
         )
+    crashpoint.here("verify")
     return tuple(made)
 
 
@@ -94,6 +95,7 @@ def _chunk(
 ) -> tuple[transcript.Report, list[dict[str, Any]], list[verify.Found | None]]:
     """Run what makes a chunk, and measure each rung of it."""
     report = workbench.run(arguments, media, bench, chunk=chunk)
+    crashpoint.here("chunk")
     wrote = report.wrote.get((0, 0))
     if wrote is not None and wrote.packets == 0:  # files that hold nothing, which nobody can open
         return report, [], [None] * len(rungs)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection, Engine
 
+from watcher import crashpoint
 from watcher.ledger import _events
 from watcher.ledger import _steps as steps
 from watcher.models import (
@@ -84,6 +85,7 @@ def record_page(
         quarantined = sum(_quarantine(connection, bucket_id, entry, now) for entry in unread)
         _advance(connection, bucket_id, prefix, cursor, seen, now)
         _count(connection, transactions, now)
+        crashpoint.here("insert")
     return Recorded(len(new) + len(back), superseded, quarantined)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _events, _steps
-from watcher.models import Step, StepStatus, VideoStatus
+from watcher.models import Event, Step, StepStatus, VideoStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ def rescue(db: Engine, *, now: datetime, max_attempts: int, hint: str) -> list[R
 def release_worker(db: Engine, worker: str, *, now: datetime, max_attempts: int, hint: str) -> list[Released]:
     """Take all running steps from a worker that is known to be dead, without waiting for their leases."""
     with db.begin() as connection:
+        _look_again(connection, worker, now)
         return _release(connection, Step.worker == worker, "its worker died", max_attempts, hint, now)
 
 
@@ -38,6 +39,20 @@ def end_waits(db: Engine, *, now: datetime) -> int:
     with db.begin() as connection:
         waiting = (Step.status.in_((StepStatus.BLOCKED, StepStatus.PENDING)), Step.run_after > now)
         return connection.execute(update(Step).where(*waiting).values(run_after=now)).rowcount
+
+
+def _look_again(connection: Connection, worker: str, now: datetime) -> None:
+    """Note anew what the steps may have left that were taken from a worker while it lived.
+
+    It was frozen then; what was cleared away before it woke need not have been all that it uploaded until it died.
+    """
+    taken = connection.execute(
+        select(Event.video_id, Event.detail["token"].as_string()).where(
+            Event.what.in_(("rescued", "failed")), Event.detail["worker"].as_string() == worker
+        )
+    ).all()
+    for video_id, token in taken:
+        _steps.add_debris(connection, video_id, token, now)
 
 
 def _release(
@@ -81,7 +96,12 @@ def _release(
             )
         what = "failed" if is_failed else "rescued"
         _events.add(
-            connection, row.video_id, what, now, step=step, detail={"error_code": "worker_lost", "why": why}
+            connection,
+            row.video_id,
+            what,
+            now,
+            step=step,
+            detail={"error_code": "worker_lost", "why": why, "worker": row.worker, "token": row.token},
         )
         released.append(Released(row.id, row.video_id, step, is_failed))
     return released

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, insert, literal, select, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import InstrumentedAttribute
 
+from watcher import crashpoint
 from watcher.errors import Failure
 from watcher.ledger import _events, _steps, claims
 from watcher.models import (
@@ -168,6 +169,7 @@ def finish(
                 else {}
             )
             complete_video(connection, claim.video_id, claim.bucket_id, claim.name, outputs, told, now)
+        crashpoint.here("commit")
     return True
 
 

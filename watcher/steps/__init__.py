@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from watcher import ledger, log, names, publish, retry, stats
+from watcher import crashpoint, ledger, log, names, publish, retry, stats
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Skip, SourceGone, Stopped
 from watcher.models import StepKind
@@ -96,6 +96,7 @@ def clear_away(shop: Workshop, *, go_on: Callable[[], bool]) -> int:
             return done
         with _refusals_kept(refusals):
             shop.target.delete(row.file_id, row.name)
+            crashpoint.here("clean-up.output")
             ledger.forget_output(shop.db, row.id)
             done += 1
     for row in stats.debris(shop.readings, limit=CLEAR_AT_ONCE):
@@ -108,6 +109,7 @@ def clear_away(shop: Workshop, *, go_on: Callable[[], bool]) -> int:
                 token=row.token,
                 recorded=stats.recorded_file_ids(shop.readings, row.video_id),
             )
+            crashpoint.here("clean-up.debris")
             ledger.forget_debris(shop.db, row.id)
             done += 1
             if cleared:

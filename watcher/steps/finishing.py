@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from watcher import command, encode, ledger, log, manifest, names, playlists, publish, stats
+from watcher import command, crashpoint, encode, ledger, log, manifest, names, playlists, publish, stats
 from watcher import plan as plans
 from watcher.errors import Failure
 from watcher.models import SALVAGED, OutputKind
@@ -29,6 +29,7 @@ def announce(attempt: Attempt) -> bool:
     seen = max((part.id for part in parts), default=0)
     outputs = _publish_playlists(attempt, parts, is_final=False)
     is_first = not any(row.kind == OutputKind.HLS for row in stats.outputs(shop.readings, claim.video_id))
+    crashpoint.here("announce")
     won = ledger.finish_announce(shop.db, claim, outputs=outputs, seen=seen, now=attempt.clock())
     if not won:
         publish.withdraw(shop.target, outputs)
@@ -76,6 +77,7 @@ def package(attempt: Attempt) -> bool:
     outputs += _publish_storyboard(attempt, parts, film, is_whole=is_whole)
     outputs += _publish_playlists(attempt, parts, is_final=True)
     outputs.append(_publish_manifest(attempt, outputs, loss))  # last: it says that all the others are there
+    crashpoint.here("package")
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=loss)
     if won:
         _log.info(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from watcher import encode, fragments, ledger, log, playlists, publish
+from watcher import crashpoint, encode, fragments, ledger, log, playlists, publish
 from watcher import names as naming
 from watcher.errors import Stopped
 from watcher.models import OutputKind
@@ -49,10 +49,12 @@ class Growing:
         """Publish the rest of the finished and verified file, and complete the step; False when it was lost."""
         attempt = self._attempt
         layout = self._read(made.path)
+        publish.check_whole(layout)
         # Sound says itself how long its last fragment is; a picture's last frame is shown until the end.
         end = made.end_seconds if self._kind == OutputKind.VIDEO_PART else None
         output = self._upload(made.path, layout, len(layout.fragments), end_seconds=end)
         output = replace(output, frames=made.frames)
+        crashpoint.here("grown")
         won = ledger.finish(
             attempt.shop.db,
             attempt.claim,

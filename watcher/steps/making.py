@@ -4,7 +4,7 @@ import functools
 from datetime import datetime, timedelta
 from typing import Any
 
-from watcher import encode, inspect, ledger, log, media, names, plan, publish
+from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish
 from watcher.models import OutputKind, StepKind
 from watcher.steps.attempt import Attempt
 from watcher.steps.growing import Growing
@@ -32,6 +32,7 @@ def inspect_source(attempt: Attempt) -> bool:
             is_salvaging=shop.is_salvaging,
         )
     made = plan.make(facts, shop.profile)
+    crashpoint.here("plan")
     won = ledger.finish_inspect(
         shop.db,
         claim,
@@ -134,6 +135,7 @@ def _publish(attempt: Attempt, parts: tuple[encode.Made, ...], kind: OutputKind)
         return output
 
     outputs = publish.together([functools.partial(upload, number, part) for number, part in enumerate(parts)])
+    crashpoint.here("record")
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=parts[0].loss)
     if won:
         # A film has hundreds of chunks; its story is told in a few lines.
