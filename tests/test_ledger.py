@@ -53,7 +53,9 @@ def plan_steps(db: Engine, inspect: ledger.Claim) -> bool:
         ledger.NewStep(StepKind.STILLS, 0, 1, 0.1, NOW),
         ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.08, NOW + timedelta(seconds=30)),
     ]
-    return ledger.finish_inspect(db, inspect, media={}, duration_seconds=30.0, plan={}, steps=steps, now=NOW)
+    return ledger.finish_inspect(
+        db, inspect, media={}, duration_seconds=30.0, audio_language=None, plan={}, steps=steps, now=NOW
+    )
 
 
 def output(kind: OutputKind, name: str, file_id: str) -> ledger.NewOutput:
@@ -200,7 +202,9 @@ def plan_stream(db: Engine, inspect: ledger.Claim, *, chunks: int = 2) -> None:
         ledger.NewStep(StepKind.ANNOUNCE, 0, 1, 0.0, NOW),
         ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.1, NOW + timedelta(seconds=8)),
     ]
-    ledger.finish_inspect(db, inspect, media={}, duration_seconds=8.0, plan={}, steps=steps, now=NOW)
+    ledger.finish_inspect(
+        db, inspect, media={}, duration_seconds=8.0, audio_language=None, plan={}, steps=steps, now=NOW
+    )
 
 
 def part(kind: OutputKind, ordinal: int) -> ledger.NewOutput:
