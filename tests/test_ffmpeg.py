@@ -97,14 +97,14 @@ def test_an_ffmpeg_ended_by_a_signal_is_no_success_although_its_file_plays(tmp_p
 
 def test_terminal_codes_in_a_message_are_made_harmless(tmp_path: Path) -> None:
     stand_in = script(
-        tmp_path / "ffmpeg", "import sys; sys.stderr.write('[error] \\x1b[2J\\u202egnp'); sys.exit(1)"
+        tmp_path / "ffmpeg",
+        "import sys; sys.stderr.write('[error] \\x1b[2J\\u202egnp\\u2066\\u200f\\x9b1m\\x07'); sys.exit(1)",
     )
 
     with pytest.raises(Failure) as caught:
         run(folder=tmp_path, binary=stand_in)
 
-    assert "\x1b" not in caught.value.detail
-    assert "\u202e" not in caught.value.detail
+    assert not set("\x1b\u202e\u2066\u200f\x9b\x07") & set(caught.value.detail)
 
 
 def test_endless_output_is_not_kept(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from watcher import ffmpeg, room
+from watcher.beat import Beat
 
 # Prints a JSON object: what each attempt gave, or the name of the error.
 ATTEMPTS = """
@@ -150,7 +151,7 @@ def test_a_child_holds_no_secret_and_no_file_of_its_parent(
             (),
             binary=look,
             folder=tmp_path,
-            beat=ffmpeg.Beat(),
+            beat=Beat(),
             limits=ffmpeg.Limits(is_confined=False),
             duration=None,
         )

@@ -266,3 +266,14 @@ def test_a_copied_film_has_chunks_for_the_rungs_below_only() -> None:
 def test_a_picture_with_hardly_any_keyframes_is_encoded() -> None:
     assert planned(keyframe_gap=10.4).video.mode == "copy"
     assert planned(keyframe_gap=60.0).video.mode == "encode"
+
+
+def test_facts_that_an_earlier_version_recorded_are_still_understood() -> None:
+    recorded = media.dump(MEDIA)
+    for track in (recorded["video"], recorded["audio"]):
+        kind = media.VideoTrack if track is recorded["video"] else media.AudioTrack
+        for field in dataclasses.fields(kind):
+            if field.default is not dataclasses.MISSING:
+                del track[field.name]
+
+    assert media.load(recorded) == MEDIA

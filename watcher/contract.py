@@ -50,14 +50,11 @@ COLUMNS = (
     Column(
         "reason",
         "text",
-        "Why it was skipped or cancelled: a short code. A completed one that says `superseded` was replaced.",
+        "Why it was skipped or cancelled: a short code. A completed one that says `superseded` was replaced;"
+        " one that says `salvaged` is not all of its source, as `error` explains.",
     ),
-    Column(
-        "error_code",
-        "text",
-        "Why it failed, or what a completed one lacks of its source: a code that the README lists.",
-    ),
-    Column("error", "text", "The same in a sentence for people."),
+    Column("error_code", "text", "Why it failed, or had to be salvaged: a code that the README lists."),
+    Column("error", "text", "Why it failed, or how much was salvaged and why no more, in a sentence for people."),
     Column(
         "progress",
         "number",

@@ -33,12 +33,12 @@ CODES: dict[str, Code] = {
     "source_truncated": Code(
         "the source ends before the duration or the frames that its container declares",
         True,
-        "The upload was probably cut short: upload the file again, or publish what there is with SALVAGE=yes.",
+        "Probably the upload was cut short: upload it again, or set SALVAGE=yes and `watcher requeue ID`.",
     ),
     "source_damaged": Code(
         "parts of the source cannot be decoded",
         True,
-        "Export or upload the file again, or publish what can be read with SALVAGE=yes.",
+        "Export or upload it again, or set SALVAGE=yes and `watcher requeue ID` to get what can be read.",
     ),
     "source_encrypted": Code(
         "the source is encrypted or copy-protected",

@@ -65,9 +65,13 @@ def inspect(
     track = streams[found["video"]["index"]]
     if any(TOO_MANY_PIXELS in line for line in found["log"]) and found["video"]["picture"] is None:
         raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
+    sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
+    # The index of an MP4 says where its last frame lies: a cut one is found before anything is encoded.
+    needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
+    if needed > size_bytes and found["video"]["picture"] is None:
+        raise Failure("source_truncated", f"{_short(size_bytes, needed)}; readable: nothing")
     picture = _picture(found["video"]["picture"], track, container, claim)
     _check_length(container, found, track, limits)
-    sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
     media = Media(
         container=container,
         size_bytes=size_bytes,
@@ -77,18 +81,17 @@ def inspect(
         video=_video(track, picture, found["video"]["keyframes"]),
         audio=_audio(sound, found["audio"]) if sound is not None else None,
     )
-    # The index of an MP4 says where its last frame lies: a cut one is found before anything is encoded.
-    needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
     if needed > size_bytes:
-        detail = f"it has {size_bytes} bytes; its index reaches to {needed}"
         for one in (track, sound):
             if one and one["indexed"]:
                 one["indexed"] = one["indexed"]["readable"]
         video = _video(track, picture, found["video"]["keyframes"])
-        media = _cut(media, video, _audio(sound, found["audio"]) if sound is not None else None, detail)
+        audio = _audio(sound, found["audio"]) if sound is not None else None
+        media = _cut(media, video, audio, _short(size_bytes, needed))
     elif found["declared"] and size_bytes + AVI_SLACK_BYTES < found["declared"]["bytes"] < AVI_MOST_BYTES:
-        detail = f"it has {size_bytes} bytes; its header says {found['declared']['bytes']}"
-        media = dataclasses.replace(media, cut=Cut(found["declared"]["seconds"], None, detail))
+        declared = found["declared"]
+        cut = Cut(declared["seconds"], None, _short(size_bytes, declared["bytes"]))
+        media = dataclasses.replace(media, cut=cut)
     if media.cut is not None and (not is_salvaging or not media.duration_seconds):
         readable = f"readable: {media.duration_seconds or 0.0:.1f} of {media.cut.seconds or 0.0:.1f} s"
         raise Failure("source_truncated", f"{media.cut.detail}; {readable}")
@@ -183,6 +186,10 @@ def _cut(whole: Media, video: VideoTrack, audio: AudioTrack | None, detail: str)
         audio=heard,
         cut=Cut(whole.duration_seconds, whole.video.frames, detail),
     )
+
+
+def _short(size_bytes: int, needed: int) -> str:
+    return f"it has {size_bytes} bytes and should have {needed} or more"
 
 
 def _end(track: VideoTrack | AudioTrack) -> float:

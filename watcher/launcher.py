@@ -24,7 +24,7 @@ ENVIRONMENT = {"LC_ALL": "C", "MALLOC_ARENA_MAX": "4"}
 CPU_GRACE = 5  # seconds between the signal that tells why (SIGXCPU) and the one that cannot be ignored
 
 # <sys/prctl.h>
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+PR_SET_PDEATHSIG, PR_GET_SECCOMP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 21, 22, 38
 SECCOMP_MODE_FILTER = 2
 
 # <linux/landlock.h>; these system calls have the same numbers on all architectures.
@@ -55,10 +55,7 @@ ALLOW, DENY = 0x7FFF_0000, 0x0005_0000 | 13  # SECCOMP_RET_ERRNO with EACCES
 def main(arguments: list[str]) -> None:
     """Confine this process as `arguments` say, and replace it by the program they name."""
     if arguments == ["--kernel"]:
-        known = {
-            "landlock": landlock_version(),
-            "sockets": _is_linux() and os.uname().machine in ARCHITECTURES,
-        }
+        known = {"landlock": landlock_version(), "sockets": filters_sockets()}
         sys.stdout.write(json.dumps(known))
         return
     limits = json.loads(arguments[0])
@@ -88,6 +85,14 @@ def landlock_version() -> int:
     return max(0, version)
 
 
+def filters_sockets() -> bool:
+    """Whether the kernel can refuse system calls (seccomp), and their numbers are known here."""
+    if not _is_linux() or os.uname().machine not in ARCHITECTURES:
+        return False
+    state: int = _libc().prctl(PR_GET_SECCOMP, *map(_number, (0, 0, 0, 0)))
+    return state >= 0
+
+
 def confine(*, readable: list[str], writable: str, port: int | None) -> None:
     """Allow this process, for good, nothing but these files and folders, and TCP to one port of this machine.
 
@@ -100,7 +105,7 @@ def confine(*, readable: list[str], writable: str, port: int | None) -> None:
     version = landlock_version()
     if version:
         _landlock(version, [(path, READ) for path in readable] + [(writable, WORK)], port)
-    if os.uname().machine in ARCHITECTURES:
+    if filters_sockets():
         _only_tcp(*ARCHITECTURES[os.uname().machine])
 
 

@@ -14,29 +14,43 @@ BT709 = (1, 1, 1, 1)  # matrix, primaries, transfer, limited range
 
 
 def film(path: Path, expect: Film, *, size: tuple[int, int] | None) -> list[str]:
-    """Check an MP4. With `size` None its picture may have any size of the right shape."""
+    """Check an MP4.
+
+    With `size` None its picture may have any size of the right shape and any frame rate that is high enough, and
+    its sound more channels, in which no beep is looked for.
+    """
     found = measure.shown(path, white=expect.white)
-    return [
-        *_picture(found, expect, size),
-        *_times(found, expect, is_capped=size is not None),
-        *_sound(found, expect),
-        *_also(path, expect),
-    ]
+    wrong = [*_picture(found, expect, size), *_times(found, expect, is_capped=size is not None)]
+    if size is None and (found.channels or 0) > (expect.channels or found.channels or 0):
+        return wrong
+    return [*wrong, *_sound(found, expect), *_also(path, expect)]
 
 
-def rendition(path: Path, mp4: Shown, *, size: tuple[int, int]) -> list[str]:
+def rendition(name: str, found: Shown, mp4: Shown, *, size: tuple[int, int]) -> list[str]:
     """Check one size of the HLS ladder against the MP4: as many pictures, at the same times, all of them decode."""
-    found = measure.shown(path)
     wrong = []
     if found.errors or len(found.times) != len(mp4.times):
-        wrong.append(f"{path.name} has {len(found.times)} pictures, the MP4 {len(mp4.times)}")
+        wrong.append(f"{name} has {len(found.times)} pictures, the MP4 {len(mp4.times)}")
     elif max(abs(a - b) for a, b in zip(_from_zero(found), _from_zero(mp4), strict=True)) > 0.01:
-        wrong.append(f"{path.name} has its pictures at other times than the MP4")
+        wrong.append(f"{name} has its pictures at other times than the MP4")
     if (found.width, found.height) != size:
-        wrong.append(f"{path.name} is {found.width}x{found.height}, its playlist says {size}")
+        wrong.append(f"{name} is {found.width}x{found.height}, its playlist says {size}")
     if found.first and any(_distance(a, b) > 14 for a, b in zip(found.first, mp4.first, strict=True)):
-        wrong.append(f"{path.name} has colours {found.first}, the MP4 {mp4.first}")
+        wrong.append(f"{name} has colours {found.first}, the MP4 {mp4.first}")
     return wrong
+
+
+def in_time(name: str, picture: Shown, sound: Shown, *, within: float) -> list[str]:
+    """Check a picture and a sound of the ladder, which a player starts together, at both ends."""
+    if not picture.flashes or len(picture.flashes) != len(sound.beeps):
+        return []  # said elsewhere
+    first = picture.times[0]
+    offs = [beep - (flash - first) for beep, flash in zip(sound.beeps, picture.flashes, strict=True)]
+    return [
+        f"{name}: at the {where} the sound is {off * 1000:+.0f} ms off the picture"
+        for where, off in (("start", offs[0]), ("end", offs[-1]))
+        if abs(off) > within
+    ]
 
 
 def poster(path: Path, expect: Film, *, size: tuple[int, int] | None, colour_within: int) -> list[str]:

@@ -9,6 +9,8 @@ import av
 from case import Rgb
 
 LOUD, SILENT_SECONDS = 0.1, 0.05  # a beep is louder than this, after so much silence
+# How samples lie in memory, and what is full scale.
+SAMPLES = {"s16": ("h", 32_768), "s32": ("i", 2**31), "flt": ("f", 1.0), "dbl": ("d", 1.0)}
 EIGHT_BITS = ("yuv420p", "yuvj420p")  # what every player shows
 HD_SHORT_SIDE = 720  # untagged pictures are BT.709 from here on, BT.601 below: what players take them for
 # Red and blue parts of brightness, by AVCOL_SPC_*.
@@ -128,20 +130,22 @@ def _last_length(found: Shown, stream: Any) -> float:
 
 
 class _Ear:
-    """Hears where silence ends."""
+    """Hears where silence ends, in any of the channels."""
 
     def __init__(self, found: Shown) -> None:
         self._found = found
         self._silent_since: float | None = None
-        self._was_loud = False
 
     def hear(self, frame: Any) -> None:
-        samples = array("f", bytes(frame.planes[0]))[: frame.samples]
+        code, full_scale = SAMPLES[frame.format.name.removesuffix("p")]
+        each = 1 if frame.format.is_planar else len(frame.layout.channels)  # values of one moment in a plane
+        planes = [array(code, bytes(plane))[: frame.samples * each] for plane in frame.planes[:8]]
         start, rate = float(frame.time or 0.0), frame.sample_rate
         step = max(1, rate // 1000)
-        for place in range(0, len(samples), step):
+        for place in range(0, frame.samples, step):
             time = start + place / rate
-            is_loud = max(map(abs, samples[place : place + step])) > LOUD
+            parts = [plane[place * each : (place + step) * each] for plane in planes]
+            is_loud = max(max(map(abs, part)) for part in parts) > LOUD * full_scale
             if is_loud and self._silent_since is not None:
                 if time - self._silent_since >= SILENT_SECONDS:
                     self._found.beeps.append(time)

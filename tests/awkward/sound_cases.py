@@ -195,13 +195,19 @@ CODECS = [
     Case("sound-96k-24-bit.mov", _sampled(96_000, "-c:a", "pcm_s24le"), Film(FILM_SIZE), "field recorders"),
     Case("sound-192k-float.mkv", _sampled(192_000, "-c:a", "pcm_f32le"), Film(FILM_SIZE)),
     Case(
-        "sound-opus.webm", lambda path: scene.make(path, "-c:v", "libvpx", "-c:a", "libopus"), Film(FILM_SIZE)
+        "sound-opus.webm",
+        lambda path: scene.make(path, "-c:v", "libvpx", "-c:a", "libopus", matrix="smpte170m"),
+        Film(FILM_SIZE),
     ),
     Case("sound-ac3.ts", _sampled(48_000, "-c:a", "ac3"), Film(FILM_SIZE), "television"),
     Case("sound-alac.mov", _sampled(44_100, "-c:a", "alac"), Film(FILM_SIZE)),
     Case("sound-adpcm.avi", _sampled(22_050, "-c:a", "adpcm_ima_wav"), Film(FILM_SIZE)),
     Case("sound-vorbis.mkv", _sampled(48_000, "-c:a", "libvorbis"), Film(FILM_SIZE)),
-    Case("sound-wma.wmv", lambda path: scene.make(path, "-c:v", "wmv2", "-c:a", "wmav2"), Film(FILM_SIZE)),
+    Case(
+        "sound-wma.wmv",
+        lambda path: scene.make(path, "-c:v", "wmv2", "-c:a", "wmav2", matrix="smpte170m"),
+        Film(FILM_SIZE),
+    ),
 ]
 TIMES = [
     Case(

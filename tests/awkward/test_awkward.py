@@ -107,7 +107,7 @@ def _wrong(outcome: Outcome, case: Case, row: dict[str, Any]) -> list[str]:
         case Film():
             if row["status"] != "completed":
                 return [f"{row['status']} {said}: {(row['error'] or '').splitlines()[:1]}"]
-            return [*_wrong_files(outcome, case.expect, row), *_wrong_ladder(outcome, row)]
+            return [*_wrong_files(outcome, case.expect, row), *_wrong_ladder(outcome, case.expect, row)]
 
 
 def _wrong_files(outcome: Outcome, expect: Film, row: dict[str, Any]) -> Iterator[str]:
@@ -119,20 +119,25 @@ def _wrong_files(outcome: Outcome, expect: Film, row: dict[str, Any]) -> Iterato
         yield f"the table says {row['width']}x{row['height']}"
 
 
-def _wrong_ladder(outcome: Outcome, row: dict[str, Any]) -> Iterator[str]:
+def _wrong_ladder(outcome: Outcome, expect: Film, row: dict[str, Any]) -> Iterator[str]:
     """Put each rendition together from its segments, as a player does, and compare it with the MP4."""
     mp4 = measure.shown(outcome.fetch(row["mp4"]))
     master = m3u8.loads(outcome.fetch(row["hls"]).read_text())
+    pictures: list[tuple[str, measure.Shown]] = []
     if not master.playlists:
         yield "the ladder has no rung"
     for variant in master.playlists:
         path, seconds = _assembled(outcome, row["hls"], variant.uri)
         if abs(seconds - mp4.seconds) > max(0.1, mp4.last_length):
             yield f"{variant.uri} lasts {seconds:.3f} s, the MP4's picture {mp4.seconds:.3f} s"
-        yield from checks.rendition(path, mp4, size=variant.stream_info.resolution)
+        found = measure.shown(path)
+        pictures.append((variant.uri, found))
+        yield from checks.rendition(path.name, found, mp4, size=variant.stream_info.resolution)
     for rendition in master.media:
         path, _ = _assembled(outcome, row["hls"], rendition.uri)
         sound = measure.shown(path)
+        for uri, picture in pictures:
+            yield from checks.in_time(uri, picture, sound, within=expect.sync_within)
         if sound.errors or sound.channels != mp4.channels or len(sound.beeps) != len(mp4.beeps):
             yield f"{rendition.uri} has {sound.channels} channels and beeps at {sound.beeps}, the MP4 at {mp4.beeps}"
 

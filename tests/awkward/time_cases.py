@@ -140,7 +140,12 @@ CLOCKS = [
     ),
     Case("trimmed.mov", _trimmed, Film((320, 180), 1.72, 43, flashes=(0.12, 1.12)), "cut on the phone"),
     Case("sound-late.mkv", _late_sound, Film((320, 180), frames=50)),
-    Case("picture-late.mp4", _late_picture, Film((320, 180), frames=50)),
+    Case(
+        "picture-late.mp4",
+        _late_picture,
+        Film((320, 180), seconds=2.52, frames=50, flashes=(0.92, 1.92)),
+        "the first picture stands until the second is due",
+    ),
 ]
 JUMPS = [
     Case("gap.ts", _gap, Film((320, 180), 6.0, flashes=(0.4, 5.4), has_gap=True)),

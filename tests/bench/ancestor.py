@@ -32,9 +32,9 @@ def run(house: House, file_id: str, folder: Path) -> Took:
     return Took(time.monotonic() - started, cpu)
 
 
-def spend(argv: list[str]) -> float:
-    """Run a program to its end and return its CPU seconds."""
-    process = subprocess.Popen(argv)
+def spend(argv: list[str], folder: Path | None = None) -> float:
+    """Run a program to its end, in `folder`, and return its CPU seconds."""
+    process = subprocess.Popen(argv, cwd=folder)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:

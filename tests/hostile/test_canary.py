@@ -20,6 +20,8 @@ from clips import BINARY
 from house import House
 
 from watcher import ffmpeg, localb2, room
+from watcher.beat import Beat
+from watcher.errors import Failure
 
 WORDS = "canary-4f1d0c2a"
 # What the C library and codecs ask of any machine, and do without when the kernel says no.
@@ -114,6 +116,8 @@ def test_no_trap_leads_anywhere(
     _check_outputs(house, target, work)
     if under:
         _check_trace(trace.read_text(errors="replace"), tmp_path, target)
+    elif confine == "no":
+        pytest.skip("all of it holds, but there is no strace here: what was opened is not known")
 
 
 def test_the_traps_are_real(bait: tuple[traps.Bait, list[str]], tmp_path: Path) -> None:
@@ -136,12 +140,12 @@ def test_the_traps_are_real(bait: tuple[traps.Bait, list[str]], tmp_path: Path) 
         place = tmp_path / "room"
         place.mkdir(exist_ok=True)
         arguments = [*options, "-i", str(tmp_path / name), "-frames:v", "1", "leak.mkv"]
-        with pytest.raises(ffmpeg.Failure):
+        with pytest.raises(Failure):
             ffmpeg.run(
                 arguments,
                 binary=BINARY,
                 folder=place,
-                beat=ffmpeg.Beat(),
+                beat=Beat(),
                 limits=ffmpeg.Limits(),
                 duration=None,
             )
@@ -151,7 +155,6 @@ def test_the_traps_are_real(bait: tuple[traps.Bait, list[str]], tmp_path: Path) 
 def _strace(trace: Path) -> list[str]:
     program = shutil.which("strace")
     if program is None:
-        print("there is no strace: what is opened is not recorded")
         return []
     kinds = "trace=open,openat,openat2,connect,sendto,execve,clone,clone3,vfork,fork"
     return [
@@ -175,7 +178,7 @@ def _check_outputs(house: House, target: traps.Bait, work: Path) -> None:
         if not name.startswith("transcoded/"):
             continue
         path = work / f"output-{number}"
-        house.bucket.download(ids[0], path, beat=ffmpeg.Beat())
+        house.bucket.download(ids[0], path, beat=Beat())
         data = path.read_bytes()
         for secret in (WORDS, target.url, str(target.film), "/etc/passwd"):
             told = secret.encode() in data
@@ -204,15 +207,19 @@ def _children(lines: list[str]) -> list[tuple[str, str]]:
     for line in lines:
         if made := re.match(r"(\d+) .*\b(?:clone3?|vfork|fork)\b.* = (\d+)$", line):
             started[made[2]] = made[1]
+
+    def is_mine(pid: str) -> bool:
+        while pid not in mine and pid in started:
+            pid = started[pid]
+        return pid in mine
+
     found = []
     for line in lines:
         pid = line.split(" ", 1)[0]
-        if "execve(" in line and (f'"{BINARY}"' in line.partition("[")[0] or "probe.py" in line):
-            if "launcher.py" not in line:
+        if "execve(" in line and "launcher.py" not in line:
+            if f'"{BINARY}"' in line.partition("[")[0] or str(ffmpeg.PROBER) in line:
                 mine.add(pid)
-        elif (pid in mine or started.get(pid) in mine) and (
-            path := re.search(r'open(?:at2?)?\(.*?"([^"]*)"', line)
-        ):
+        elif is_mine(pid) and (path := re.search(r'\bopen(?:at2?)?\(.*?"([^"]*)"', line)):
             found.append((path[1], line))
     return found
 

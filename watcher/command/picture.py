@@ -26,16 +26,21 @@ BORDER_SECONDS = 0.0005
 CONTEXT_SECONDS = 1.0
 
 
-def video(source: str | Path, media: Media, plan: VideoPlan, *, name: str = VIDEO) -> list[str]:
-    """Return the arguments that make `name`, a fragmented MP4 with the main picture only, of the top rung."""
+def video(
+    source: str | Path, media: Media, plan: VideoPlan, *, name: str = VIDEO, is_decoded: bool = False
+) -> list[str]:
+    """Return the arguments that make `name`, a fragmented MP4 with the main picture only, of the top rung.
+
+    With `is_decoded` a copied picture is decoded too, and thrown away, so that damage is noticed.
+    """
     if plan.mode == "encode":
         rung = plans.top(plan)
         return _encode(source, media, plan, Chunk(0, 0.0, None, None), [(rung, name)], threads=None)
     track = inputs.picture(media)
-    # Where no smaller rung is encoded, nobody else would notice damage: it is decoded, and thrown away.
-    is_alone = not plan.has_source_keyframes
     arguments = [
-        *(["-skip_loop_filter", "all"] if is_alone else []),
+        *(
+            ["-skip_loop_filter", "all"] if is_decoded else []
+        ),  # a third of the work, and of no consequence here
         *inputs.source(source, media),
         "-map",
         f"0:{track.index}",
@@ -44,7 +49,7 @@ def video(source: str | Path, media: Media, plan: VideoPlan, *, name: str = VIDE
         *_from_zero(),
         *fragmented.arguments(name),
     ]
-    if is_alone:
+    if is_decoded:
         arguments += ["-map", f"0:{track.index}", "-fps_mode", "passthrough", "-f", "null", "-"]
     return arguments + inputs.read_along(media, media.audio.index if media.audio else None)
 

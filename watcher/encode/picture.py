@@ -13,6 +13,8 @@ from watcher.errors import Failure
 from watcher.media import Media
 from watcher.plan import Chunk, Plan, Rung, VideoPlan
 
+ON_TIME_SECONDS = 0.1  # after its start a chunk's first frame is there, unless it cannot be decoded
+
 
 def video(
     source: str | Path, media: Media, plan: VideoPlan, bench: Bench, on_growth: OnGrowth | None = None
@@ -42,8 +44,10 @@ def video_chunk(
     rungs = plan.chunked_rungs
     arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads)
     report, each, found = _chunk(arguments, media, rungs, chunk, bench)
-    if chunk.start_seconds > 0 and verify.has_errors(media, report):
+    is_on_time = found[0] is not None and found[0].first_decode < chunk.start_seconds + ON_TIME_SECONDS
+    if chunk.start_seconds > 0 and is_on_time and verify.has_errors(media, report):
         # Those on the way from the keyframe before belong to another chunk, or to a seek into the middle.
+        # Where the chunk's first frames do not decode, the way would go on to the first that does.
         before = workbench.run(command.before_chunk(source, media, plan.video, chunk), media, bench)
         report = verify.without(report, before)
     loss = None
@@ -103,9 +107,10 @@ def _video(
     source: str | Path, media: Media, plan: VideoPlan, bench: Bench, name: str, on_growth: OnGrowth | None
 ) -> Made:
     path = bench.folder / name
-    report = workbench.run(
-        command.video(source, media, plan, name=name), media, bench, growing=path, on_growth=on_growth
-    )
+    # Smaller rungs are decoded anyway, in steps of their own; where they fail, all fails, unless it is salvaged.
+    is_decoded = not plan.has_source_keyframes or bench.is_salvaging
+    arguments = command.video(source, media, plan, name=name, is_decoded=is_decoded)
+    report = workbench.run(arguments, media, bench, growing=path, on_growth=on_growth)
     scan: Literal["start", "keyframes"] = "keyframes" if plan.mode == "copy" else "start"
     facts = workbench.probe(path, bench, container=command.OWN_FORMAT, scan=scan)
     found = workbench.only(facts["scan"], "video", late=_late(media))

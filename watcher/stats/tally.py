@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, select
 from sqlalchemy.engine import Engine
 
-from watcher.models import Video
+from watcher.models import Video, VideoStatus
 
 # A count is used for as many times as long as it took: readers spend 2 % of their time on counting at most.
 # Ten thousand videos are counted in 1 ms, a million in 40 ms.
@@ -45,6 +45,14 @@ class Tally:
         for (status, _), count in self.by_error().items():
             total[status] += count
         return dict(total)
+
+    def failures(self) -> dict[str, int]:
+        """Return the number of failed videos by error code; what was salvaged has one, too, and did not fail."""
+        return {
+            code: count
+            for (status, code), count in self.by_error().items()
+            if status == VideoStatus.FAILED and code is not None
+        }
 
     def _count(self) -> None:
         began = time.monotonic()

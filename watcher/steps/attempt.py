@@ -23,11 +23,11 @@ MARGIN = 2  # of what the plan's bit rates, or a copy, should come to
 Clock = Callable[[], datetime]
 
 # Of programs that run side by side, the one whose media a viewer needs sooner gets the processors: each chunk
-# stands back behind the one before. Beside the first chunk the second has a fifth of a processor, the fifth and
-# later ones a fifteenth. Niceness beyond that would starve films on machines that do other things as well.
-NICENESS_OF_CHUNKS = (0, 6, 8, 10, 12)  # the last one repeats
+# stands back behind the one before. Beside the first chunk the second has a third of a processor, the fifth and
+# later ones a sixth. More would starve films on machines that do other things as well.
+NICENESS_OF_CHUNKS = (0, 4, 5, 6, 7)  # the last one repeats
 # The first part of the sound takes no time, and the rest can wait, as still pictures can.
-NICENESS = {StepKind.AUDIO: 6, StepKind.STILLS: 6, StepKind.STORYBOARD: 8}
+NICENESS = {StepKind.AUDIO: 4, StepKind.STILLS: 4, StepKind.STORYBOARD: 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,13 @@ def _niceness(claim: ledger.Claim) -> int:
 def _seconds(claim: ledger.Claim, facts: media.Media, made: plan.Plan, most: ffmpeg.Limits) -> float:
     """Return how much video a step is about; what a container does not know for sure may be as much as allowed."""
     longest = most.media.total_seconds() if most.media is not None else 0.0
-    whole = facts.duration_seconds if facts.is_duration_trusted and facts.duration_seconds else longest
+    known = [
+        facts.duration_seconds,
+        *(track.duration_seconds for track in (facts.video, facts.audio) if track),
+    ]
+    whole = max((seconds for seconds in known if seconds), default=longest)
+    if not facts.is_duration_trusted:
+        whole = longest
     if claim.kind != StepKind.VIDEO:
         return whole
     chunk = made.chunks[claim.ordinal]

@@ -99,8 +99,9 @@ def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failu
         amount = f"{film.duration_seconds:.1f} of {whole_seconds:.1f} s"
     if whole_frames is not None and attempt.plan.video.frame_rate is None:
         amount += f", {film.frames} of {whole_frames} frames"
+    first = every[0].detail.partition("\n")[0]
     more = f" (and {len(every) - 1} more)" if len(every) > 1 else ""
-    return Failure(every[0].code, f"only what can be read is published: {amount}: {every[0].detail}{more}")
+    return Failure(every[0].code, f"only what can be read is published: {amount}: {first}{more}")
 
 
 def _pictures(attempt: Attempt, parts: Sequence[stats.Part], *, is_whole: bool) -> list[Path]:

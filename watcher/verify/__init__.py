@@ -6,7 +6,8 @@ for what they share. An exit code of 0 proves nothing: ffmpeg ends so when its i
 
 source (every step)   all bytes arrived; as many packets as its index promises, none missing; it ends no more than
                       1 s before its container says (muxers add a preroll, or count subtitles: 0.5 s was seen); no
-                      picture that cannot be decoded or is corrupt. Of sound one packet in a hundred may fail:
+                      picture that cannot be decoded or is corrupt; what is copied is decoded for that, here or for
+                      a smaller rung. Of sound one packet in a hundred may fail:
                       decoders stumble over half a frame where a recording was cut, and go on.
 picture, whole        a frame for each that was decoded, to the frame, less those that share their time with another
                       one (counted by ffmpeg). As long as the source's track to 0.1 s or a frame: two clocks that
@@ -23,6 +24,8 @@ film                  both parts whole and unmoved: every packet, first and last
                       loads.
 stills                decode, in the size that the table and the storyboard promise; exactly, for players cut tiles
                       out of them by pixels.
+salvaged              (SALVAGE=yes) what is asked of the source is not: it need not be whole. What is asked of the
+                      output holds all the same: it has what was read, begins on time, its rungs agree, it is unmoved.
 playlists             are checked where they are made (`playlists`): no gap, every segment within the longest.
 """
 

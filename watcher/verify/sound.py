@@ -22,17 +22,16 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
     readable = tracks.readable(end, declared or tracks.declared(media))
     if report.is_cut or tracks.is_short(read, track.packets):
         raise Failure("source_truncated", f"the sound: {tracks.cut(read, track.packets, report)}; {readable}")
+    if read is not None:
+        allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
+        if (read.errors or 0) > allowed or read.frames == 0:
+            raise Failure(
+                "source_damaged",
+                f"{read.errors or 0} packets of sound cannot be decoded; readable: "
+                f"{max(0, read.packets - (read.errors or 0))} of {read.packets} packets: {report.text}",
+            )
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the sound ends early; {readable}")
-    if read is None:
-        return
-    allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
-    if (read.errors or 0) > allowed or read.frames == 0:
-        raise Failure(
-            "source_damaged",
-            f"{read.errors or 0} packets of sound cannot be decoded; readable: "
-            f"{max(0, read.packets - (read.errors or 0))} of {read.packets} packets: {report.text}",
-        )
 
 
 def is_silent_track(media: Media, report: Report) -> bool:

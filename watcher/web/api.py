@@ -285,7 +285,7 @@ def get_status(db: Readings, tally: Tally) -> Status:
     return Status(
         contract=contract.VERSION,
         videos=tally.by_status(),
-        errors={code: count for (_, code), count in tally.by_error().items() if code is not None},
+        errors=tally.failures(),
         queue=Queue.model_validate(queue, from_attributes=True),
         running=[Running.model_validate(row._asdict()) for row in stats.running_steps(db)],
         listings=[

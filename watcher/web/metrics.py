@@ -79,9 +79,8 @@ class Figures(Collector):
             videos.add_metric([status], counts.get(status, 0))
         yield videos
         failed = GaugeMetricFamily("watcher_failed_videos", "Failed videos by error code.", labels=["code"])
-        for (_, code), count in self._tally.by_error().items():
-            if code is not None:
-                failed.add_metric([code], count)
+        for code, count in self._tally.failures().items():
+            failed.add_metric([code], count)
         yield failed
 
     def _work(self) -> Iterator[Metric]:
