@@ -4,7 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from watcher import config, daemon, database, ledger, localb2, retry, stats, ste
 from watcher.beat import Beat
 from watcher.errors import Failure, Stopped
 
-LIST, DELETE = "b2_list_file_names", "b2_delete_file_version"
+LIST, READ, DELETE = "b2_list_file_names", "b2_download_file_by_id", "b2_delete_file_version"
 CAP = {"status": 403, "body": b'{"status": 403, "code": "cap_exceeded", "message": "a cap is spent"}'}
 LEASE = timedelta(seconds=60)
 
@@ -84,6 +84,84 @@ def test_a_bucket_that_is_gone_is_told_and_polled_for_again(
     told = [record.getMessage() for record in caplog.records if "b2_bucket_gone" in record.getMessage()]
     assert len(told) == 1
     assert "Traceback" not in caplog.text
+
+
+def test_an_outage_costs_a_few_calls_however_many_videos_wait_and_the_table_says_why(
+    house: House, shop: workshop.Workshop, b2: localb2.LocalB2, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", retry.LONGEST)  # so that nothing is tried again while we look
+    discovered(house, shop, *[film] * 12)
+    b2.calls.clear()
+    b2.faults.append(localb2.Fault(READ, **CAP, times=-1))
+    with hire(shop, seats=2):
+        wait_for(lambda: bool(stats.pauses(shop.readings, now=daemon.now())), "work to be paused")
+        wait_for(
+            lambda: (
+                not any(
+                    name[:5] != "waits" for names in stats.running(shop.readings).values() for name in names
+                )
+            ),
+            "both seats to stop",
+        )
+        (pause,) = stats.pauses(shop.readings, now=daemon.now())
+        assert (pause.what, pause.code) == ("work", "b2_cap_exceeded")
+        assert b2.calls[READ] <= 4  # a cap is not tried again, and there are two seats
+        shown = " ".join(house.cli("status").stdout.split())
+        assert "work is paused (b2_cap_exceeded" in shown
+        assert "Raise the cap" in shown
+        assert "waits: b2_cap_exceeded" in shown
+    assert stats.pauses(shop.readings, now=daemon.now()) == []  # a daemon that ended waits for nothing
+
+
+def test_work_goes_on_when_the_outage_is_over_and_no_attempt_counts(
+    house: House, shop: workshop.Workshop, b2: localb2.LocalB2, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    discovered(house, shop, *[film] * 3)
+    b2.faults.append(localb2.Fault(READ, **CAP, times=-1))
+    b2.faults.append(localb2.Fault(LIST, **CAP, times=-1))
+    with hire(shop, seats=2) as worker:
+        wait_for(lambda: len(stats.pauses(shop.readings, now=daemon.now())) == 2, "both to be paused")
+        b2.faults.clear()
+        assert worker.wait(until_idle=True)
+        assert stats.pauses(shop.readings, now=daemon.now()) == []
+    assert stats.counts(shop.readings) == {"completed": 3}
+    assert {step.attempts for step in stats.steps(shop.readings, 1) if step.kind != "announce"} == {1}
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forth"])
+def test_polls_and_work_go_on_when_the_wall_clock_is_set_by_an_hour(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    step, real = [timedelta()], daemon.now
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return real().astimezone(tz) + step[0]
+
+    monkeypatch.setattr(daemon, "now", lambda: real() + step[0])
+    for module in ("schedulers.base", "triggers.interval"):
+        monkeypatch.setattr(f"apscheduler.{module}.datetime", Clock)
+    house.upload(film, "before.mov")
+    daemon.sweep_once(shop)
+    held = ledger.claim(shop.db, worker="another machine", now=daemon.now(), lease=shop.lease)
+    with hire(shop) as worker:
+        threading.Thread(target=worker.wait, daemon=True).start()
+        wait_for(lambda: stats.last_sweep(shop.readings) is not None, "the first poll")
+        step[0] = timedelta(hours=hours)
+        house.upload(film, "after.mov")
+        wait_for(lambda: stats.counts(shop.readings).get("completed") == 1, "the film that came afterwards")
+        worker._tidy()
+        assert ledger.renew(shop.db, held, fraction=0.5, now=daemon.now(), lease=shop.lease)
+        ledger.fail(
+            shop.db, held, code="bug", detail="", hint="", retry_at=daemon.now() + timedelta(hours=2),
+            now=daemon.now(),
+        )  # fmt: skip
+        step[0] = timedelta(hours=hours - 3)
+        wait_for(
+            lambda: stats.counts(shop.readings).get("completed") == 2, "what waited for a time of the clock"
+        )
 
 
 def test_a_lease_is_renewed_with_the_progress_while_work_advances(

@@ -263,6 +263,17 @@ def test_a_copied_film_has_chunks_for_the_rungs_below_only() -> None:
     assert above.chunks
 
 
+def test_a_copy_is_decoded_for_damage_unless_something_else_does_it_or_speed_was_asked_for() -> None:
+    assert MEDIA.video is not None
+    small = dataclasses.replace(
+        MEDIA, video=dataclasses.replace(MEDIA.video, width=320, height=180, bit_rate=300_000)
+    )
+
+    assert plan.make(small, plan.Profile()).video.is_decoded  # no smaller size is made of it
+    assert not plan.make(MEDIA, plan.Profile()).video.is_decoded
+    assert not plan.make(small, plan.Profile(ladder=(720,))).video.is_decoded
+
+
 def test_a_picture_with_hardly_any_keyframes_is_encoded() -> None:
     assert planned(keyframe_gap=10.4).video.mode == "copy"
     assert planned(keyframe_gap=60.0).video.mode == "encode"

@@ -32,6 +32,8 @@ def table(
     whole = Table.grid()
     whole.add_row(_videos(db, status=status, limit=limit, width=width, with_bars=with_bars, now=now))
     whole.add_row(display.totals(stats.counts(db), swept_at=stats.last_sweep(db), now=now))
+    for pause in stats.pauses(db, now=now):
+        whole.add_row(display.pause(pause, now=now))
     return whole
 
 
@@ -58,7 +60,8 @@ def view(
     """Return queue, running steps, the last hour and as many of the newest videos as `size` (cells) has room for."""
     width, height = size
     queue, running = stats.queue(db, now), stats.running_steps(db)
-    room = max(height - FURNITURE, 2 * FEWEST)
+    pauses = [display.pause(pause, now=now) for pause in stats.pauses(db, now=now)]
+    room = max(height - FURNITURE - 2 * len(pauses), 2 * FEWEST)
     shown = running[: room - FEWEST]
     rows = max(room - max(len(shown), 1), FEWEST)
     return Group(
@@ -69,6 +72,7 @@ def view(
             swept_at=stats.last_sweep(db),
             now=now,
         ),
+        *pauses,
         Rule(Text(f"running steps: {len(running)}; seats here: {seats}"), style="dim", align="left"),
         _running(shown, now) if shown else Text("none", style="dim"),
         Rule(Text("newest videos"), style="dim", align="left"),

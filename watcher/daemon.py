@@ -12,7 +12,7 @@ from typing import Self
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from watcher import config, discovery, ledger, log, memory, retry, scratch, stats, steps
+from watcher import config, discovery, ledger, log, memory, pauses, retry, scratch, stats, steps, wallclock
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
 from watcher.workshop import Workshop
@@ -55,6 +55,9 @@ class Daemon:
         self._news = 0  # counts what may have made a step due, so that a seat about to wait misses none
         self._stopping = threading.Event()
         self._polled = 0  # complete sweeps
+        self._pauses = pauses.Pauses(shop.db, worker=shop.scratch.worker, clock=now)
+        self._wall = wallclock.WallClock(now())
+        self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()
         self._outages = 0  # polls in a row that B2 did not answer
         self._threads: list[threading.Thread] = []
@@ -92,6 +95,7 @@ class Daemon:
             thread.join(max(deadline - time.monotonic(), 0.1))
         _through_outages(self._tidy_scratch)
         _through_outages(self._count_transactions)
+        self._pauses.leave()
 
     def stop(self) -> None:
         """Take no more work, and have running steps hand theirs back."""
@@ -106,10 +110,23 @@ class Daemon:
         while not self._stopping.wait(0.2):
             if tick is not None:
                 tick()
+            if (step := self._wall.stepped(now())) is not None:
+                _through_outages(lambda: self._plan_anew(step))
             if until_idle and self._is_idle():
                 _through_outages(self._tidy_all)
                 return True
         return False
+
+    def _plan_anew(self, step: timedelta) -> None:
+        """Put right what was planned by a wall clock that has been set since."""
+        _log.warning("clock_was_set", by=str(step), hint="ticks and waits are planned anew")
+        # Leases look as if they had run out; whoever lives renews his before this.
+        self._rescues_from = time.monotonic() + self._shop.lease.total_seconds()
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=now())
+        if step < timedelta():
+            ledger.end_waits(self._shop.db, now=now())
+            self._notify()
 
     def _is_idle(self) -> bool:
         try:
@@ -120,6 +137,9 @@ class Daemon:
     def _work_on(self) -> None:
         while not self._stopping.is_set():
             news = self._news
+            if (pause := self._pauses.wait_seconds()) > 0:
+                self._stopping.wait(pause)
+                continue
             try:
                 if not self._work():
                     self._wait_for_news(news)
@@ -146,11 +166,12 @@ class Daemon:
             beat.stop(Stopped())  # it was set between the claim and its entry among the running
         leave = functools.partial(self._leave, claim.step_id)
         try:
-            steps.perform(claim, shop, beat, clock=now, seat=steps.Seat(threads, leave))
+            outage = steps.perform(claim, shop, beat, clock=now, seat=steps.Seat(threads, leave))
         finally:
             with self._lock:
                 del self._running[claim.step_id]
                 self._seated.pop(claim.step_id, None)
+        self._pauses.note_attempt(claim.video_id, outage)
         self._tidy_scratch()
         self._notify()  # its siblings may be unblocked
         return True
@@ -201,13 +222,12 @@ class Daemon:
             self._outages += 1
             wait = retry.delay(self._outages, spread=shop.scratch.worker)
             pause = max(wait, outage.retry_after or timedelta())
-            _log.warning(
-                "poll_failed", code=outage.code, error=outage.detail, hint=outage.hint, again_in=str(pause)
-            )
+            self._pauses.note_poll(outage, pause)
             self._stopping.wait(pause.total_seconds())  # max_instances=1: no other poll starts meanwhile
             return
         self._outages = 0
         self._polled += 1
+        self._pauses.note_poll(None)
         if new:
             self._notify()
 
@@ -237,10 +257,11 @@ class Daemon:
     def _tidy(self) -> None:
         """Rescue steps whose lease ran out; clear away in B2 and on disk what nobody may read."""
         shop = self._shop
-        released = ledger.rescue(
-            shop.db, now=now(), max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
-        )
-        _report(released)
+        if time.monotonic() >= self._rescues_from:
+            released = ledger.rescue(
+                shop.db, now=now(), max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
+            )
+            _report(released)
         self._tidy_scratch()
         self._count_transactions()
         self._clear_away()
@@ -283,6 +304,7 @@ class Daemon:
                     hint=CODES["worker_lost"].hint,
                 )
                 _report(released)
+                ledger.resume(self._shop.db, worker=worker)
 
 
 def sweep_once(shop: Workshop) -> int:

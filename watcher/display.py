@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher import log
+from watcher.errors import CODES
 
 STYLES = {
     "pending": "cyan",
@@ -74,6 +75,16 @@ def totals(counts: Mapping[str, int], *, swept_at: datetime | None, now: datetim
     line = ", ".join(words) if words else "no videos yet"
     listed = f"last listed {ago(swept_at, now)} ago" if swept_at else "not listed yet"
     return Text(f"{line}; bucket {listed}")
+
+
+def pause(row: Any, *, now: datetime) -> Text:
+    """Return what a daemon does not do at present, why, and what to do about it."""
+    again = f"tries again in {ago(now, row.until)}" if row.until > now else "tries again now"
+    what = {"listing": "the bucket cannot be listed", "work": "work is paused"}.get(row.what, row.what)
+    text = Text(
+        f"{what} ({row.code}, for {ago(row.since, now)}; {again}): {clean(row.detail)}", style="yellow"
+    )
+    return text.append(f"\n  {CODES[row.code].hint}" if row.code in CODES else "", style="dim")
 
 
 def story(

@@ -288,6 +288,19 @@ class Scan(Base):
     objects: Mapped[int | None] = mapped_column(BigInteger)  # objects listed in the last complete sweep
 
 
+class Pause(Base):
+    """Why a daemon does not list, or takes no steps, at present."""
+
+    __tablename__ = "pauses"
+
+    worker: Mapped[str] = mapped_column(Text, primary_key=True)
+    what: Mapped[str] = mapped_column(Text, primary_key=True)  # listing, work
+    code: Mapped[str] = mapped_column(Text)  # see errors.CODES
+    detail: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime] = mapped_column(UtcTime)
+    until: Mapped[datetime] = mapped_column(UtcTime)  # when it tries again
+
+
 class Transaction(Base):
     """B2 calls by UTC day and transaction class, as the account is billed."""
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ PARTS_AT_ONCE = (
 BLOCK_BYTES = 1024 * 1024
 SLOWEST_BYTES_PER_SECOND = 32 * 1024  # below this a range read counts as stuck
 GRACE_SECONDS = 60.0
+_TWINS = 100  # versions of one name that are looked at for what earlier tries left: the newest come first
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,13 @@ def upload(
             "b2_unavailable", f"upload {name}: B2 stored {answer['contentLength']} of {whole.size} bytes"
         )
     return Stored(answer["fileId"], name, whole.size, whole.sha1)
+
+
+@contextlib.contextmanager
+def _only_tried() -> Iterator[None]:
+    """Let what goes wrong go: the upload itself went well, and what is left over costs only its storage."""
+    with contextlib.suppress(Outage, Failure, Misconfigured, SourceGone), trouble.translated("tidy up"):
+        yield
 
 
 def cancel(opened: session.Session, file_id: str) -> None:
@@ -178,24 +186,36 @@ class _Sending:
         self._abandoned = False
 
     def small(self, bucket_id: str, name: str, content_type: str, info: dict[str, str], whole: _Part) -> Any:
+        tries = 0
+
         def act() -> Any:
+            nonlocal tries
+            tries += 1
             with self._open(whole) as body:
                 # requests sends an empty stream in chunks, which B2 does not take; it can measure b"".
                 return self._session.upload_file(
                     bucket_id, name, whole.size, content_type, whole.sha1, info, body if whole.size else b""
                 )
 
-        return trouble.patiently(self._doing, act, sleep=self._beat.wait)
+        stored = trouble.patiently(self._doing, act, sleep=self._beat.wait)
+        if tries > 1:
+            self._delete_twins(bucket_id, name, info, stored["fileId"])
+        return stored
 
     def large(
         self, bucket_id: str, name: str, content_type: str, info: dict[str, str], parts: list[_Part]
     ) -> Any:
-        started = trouble.patiently(
-            f"start to {self._doing}",
-            lambda: self._session.start_large_file(bucket_id, name, content_type, info),
-            sleep=self._beat.wait,
-        )
+        tries = 0
+
+        def start() -> Any:
+            nonlocal tries
+            tries += 1
+            return self._session.start_large_file(bucket_id, name, content_type, info)
+
+        started = trouble.patiently(f"start to {self._doing}", start, sleep=self._beat.wait)
         try:
+            if tries > 1:
+                self._cancel_twins(bucket_id, name, info, started["fileId"])
             self._send(started["fileId"], parts)
             return self._finish(started["fileId"], [part.sha1 for part in parts])
         except BaseException:
@@ -203,6 +223,28 @@ class _Sending:
             with contextlib.suppress(Outage, Failure, Misconfigured):
                 cancel(self._session, started["fileId"])
             raise
+
+    def _delete_twins(self, bucket_id: str, name: str, info: dict[str, str], kept: str) -> None:
+        """Delete what an earlier try stored whose answer was lost: nobody knows its id, so nobody else would."""
+        doing = f"look for what earlier tries to {self._doing} stored"
+        with _only_tried():
+            answer = trouble.patiently(
+                doing, lambda: self._session.list_file_versions(bucket_id, name, None, _TWINS, name)
+            )
+            for entry in listing.parse(answer, cursor_field="nextFileName", doing=doing).entries:
+                if info and (entry.name, entry.info) == (name, info) and entry.file_id != kept:
+                    self._session.delete_file_version(entry.file_id, name)
+
+    def _cancel_twins(self, bucket_id: str, name: str, info: dict[str, str], kept: str) -> None:
+        """Cancel what an earlier try started whose answer was lost."""
+        doing = f"look for what earlier tries to {self._doing} started"
+        with _only_tried():
+            answer = trouble.patiently(
+                doing, lambda: self._session.list_unfinished_large_files(bucket_id, None, _TWINS, name)
+            )
+            for twin in listing.parse_unfinished(answer, doing=doing):
+                if info and (twin.name, twin.info) == (name, info) and twin.file_id != kept:
+                    cancel(self._session, twin.file_id)
 
     def _send(self, file_id: str, parts: list[_Part]) -> None:
         def send(part: _Part) -> None:
@@ -323,6 +365,10 @@ def _get(opened: session.Session, file_id: str, wanted: tuple[int, int] | None) 
     """Ask for a file, or the bytes from and to (included) `wanted` of it."""
     url = opened.get_download_url_by_id(file_id)
     response: requests.Response = opened.download_file_from_url(url, range_=wanted).response
+    if response.headers.get("X-Bz-File-Id") != file_id:
+        # A portal or a proxy that answers in B2's place: its page would pass for bytes of the film.
+        response.close()
+        raise exception.B2ConnectionError(f"what answered is not B2, or not with file {file_id}")
     return response
 
 

@@ -108,7 +108,7 @@ def _video(
 ) -> Made:
     path = bench.folder / name
     # Smaller rungs are decoded anyway, in steps of their own; where they fail, all fails, unless it is salvaged.
-    is_decoded = not plan.has_source_keyframes or bench.is_salvaging
+    is_decoded = plan.is_decoded or bench.is_salvaging
     arguments = command.video(source, media, plan, name=name, is_decoded=is_decoded)
     report = workbench.run(arguments, media, bench, growing=path, on_growth=on_growth)
     scan: Literal["start", "keyframes"] = "keyframes" if plan.mode == "copy" else "start"

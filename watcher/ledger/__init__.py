@@ -9,7 +9,8 @@ from watcher.ledger.admin import Requeued, forget_debris, forget_output, requeue
 from watcher.ledger.claims import Claim, claim, renew
 from watcher.ledger.ends import cancel_gone, fail, hand_back, note_lost, skip
 from watcher.ledger.intake import Found, Recorded, cancel_absent, count_transactions, record_page
-from watcher.ledger.release import Released, release_worker, rescue
+from watcher.ledger.pauses import What, pause, resume
+from watcher.ledger.release import Released, end_waits, release_worker, rescue
 from watcher.ledger.results import (
     NewOutput,
     NewSound,
@@ -31,10 +32,12 @@ __all__ = [
     "Recorded",
     "Released",
     "Requeued",
+    "What",
     "cancel_absent",
     "cancel_gone",
     "claim",
     "count_transactions",
+    "end_waits",
     "fail",
     "finish",
     "finish_announce",
@@ -43,12 +46,14 @@ __all__ = [
     "forget_output",
     "hand_back",
     "note_lost",
+    "pause",
     "publish",
     "record_page",
     "release_worker",
     "renew",
     "requeue",
     "rescue",
+    "resume",
     "retract",
     "skip",
 ]

@@ -144,7 +144,7 @@ def ended(now: datetime) -> dict[str, Any]:
 
 def complete(connection: Connection, claim: Claim, now: datetime, loss: Failure | None = None) -> bool:
     """Complete the claimed step; `loss` says what of the source it had to do without."""
-    return change(
+    won = change(
         connection,
         claim,
         status=StepStatus.COMPLETED,
@@ -154,6 +154,17 @@ def complete(connection: Connection, claim: Claim, now: datetime, loss: Failure 
         outages=0,
         **ended(now),
     )
+    if won and claim.outages:  # it is over for the steps, too, that waited along
+        connection.execute(
+            update(Step)
+            .where(
+                Step.video_id == claim.video_id,
+                Step.status.in_((StepStatus.BLOCKED, StepStatus.PENDING)),
+                Step.outages > 0,
+            )
+            .values(outages=0, error_code=None, error=None)
+        )
+    return won
 
 
 def record(

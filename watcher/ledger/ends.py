@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import update
 from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _steps, claims
@@ -22,7 +23,9 @@ def fail(
     """End an attempt that failed: try again at `retry_at`, or with None end the video. False when it was lost."""
     with db.begin() as connection:
         if retry_at is not None:
-            won = _back_to_pending(connection, claim, now, run_after=retry_at, error_code=code, error=detail)
+            won = _back_to_pending(
+                connection, claim, now, run_after=retry_at, error_code=code, error=detail, outages=0
+            )
             if won:
                 claims.record(connection, claim, "retried", now, {"error_code": code, "error": detail})
             return won
@@ -53,6 +56,8 @@ def hand_back(
             error_code=None if code == "shutdown" else code,
             error=None if code == "shutdown" else detail,
         )
+        if won and code != "shutdown":
+            _hold_siblings(connection, claim, run_after, code)
         if won:
             claims.record(connection, claim, "handed_back", now, {"code": code, "why": detail})
     return won
@@ -87,6 +92,17 @@ def cancel_gone(db: Engine, claim: claims.Claim, *, now: datetime) -> bool:
         _steps.retire_run(connection, claim.video_id, now)
         claims.record(connection, claim, "cancelled", now, {"reason": SOURCE_DELETED})
     return True
+
+
+def _hold_siblings(connection: Connection, claim: claims.Claim, until: datetime, code: str) -> None:
+    """Let the video's other steps wait as long: the hundred chunks of a film would meet the same outage in turn."""
+    mine = (Step.video_id == claim.video_id, Step.status.in_((StepStatus.BLOCKED, StepStatus.PENDING)))
+    connection.execute(update(Step).where(*mine, Step.run_after < until).values(run_after=until))
+    connection.execute(
+        update(Step)
+        .where(*mine, Step.outages <= claim.outages)
+        .values(outages=claim.outages + 1, error_code=code)
+    )
 
 
 def _back_to_pending(connection: Connection, claim: claims.Claim, now: datetime, **values: Any) -> bool:

@@ -15,7 +15,7 @@ from binascii import Error as Base64Error
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from b2sdk.v3 import exception
 from typing_extensions import override
@@ -49,6 +49,8 @@ class Fault:
     """A failure to answer the next matching requests with, for trying out what clients do.
 
     With `cut_after`, the right answer is given but the connection is dropped after so many bytes of its body.
+    `how`: the answer described here; or the connection is closed `unread`, or in the middle of the request's body;
+    or the operation takes effect and its answer is `lost`, or `corrupt`; or nothing happens until the client leaves.
     """
 
     operation: str  # as in the URL: b2_list_file_names; downloads by name are b2_download_file_by_name
@@ -57,6 +59,8 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     times: int = 1
+    how: Literal["answered", "unread", "middle", "lost", "corrupt", "stalled"] = "answered"
+    only: str = ""  # text that the URL or the file name in the request's headers holds
 
 
 class Throttle:
@@ -129,12 +133,12 @@ class Httpd(http.server.ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join(timeout=10)
 
-    def fault(self, operation: str) -> Fault | None:
+    def fault(self, operation: str, about: str) -> Fault | None:
         """Count the request, and return the fault it should meet, if one was asked for."""
         with self.lock:
             self.calls[operation] += 1
             for fault in self.faults:
-                if fault.operation == operation:
+                if fault.operation == operation and fault.only in about:
                     fault.times -= 1
                     if fault.times == 0:
                         self.faults.remove(fault)
@@ -150,6 +154,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     _cut_after: int | None
     _left: int  # bytes of the request body not read yet
     _answered: bool
+    _fault: str
 
     def do_GET(self) -> None:
         self._answer()
@@ -184,19 +189,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             else ""
         )
         time.sleep(self.server.latency_seconds)
-        fault = self.server.fault(name)
+        fault = self.server.fault(name, f"{self.path} {self.headers.get('X-Bz-File-Name', '')}")
+        self._fault = fault.how if fault else "answered"
         try:
-            if fault and fault.cut_after is None:
+            if fault and fault.how in ("unread", "middle", "stalled"):
+                self._leave(fault.how)
+            elif fault and fault.how == "answered" and fault.cut_after is None:
                 self._send(fault.status, fault.headers, fault.body)
             else:
                 self._cut_after = fault.cut_after if fault else None
                 self._route(name, steps, url.path, dict(urllib.parse.parse_qsl(url.query)))
+                if self._fault == "lost":
+                    raise ConnectionAbortedError("answer lost, as asked for")
         except ConnectionError:
             self.close_connection = True
         except (Refused, exception.B2Error, KeyError, TypeError, ValueError, AssertionError) as error:
             self._refuse(error)
         for _ in self._body(drains=True):
             pass
+
+    def _leave(self, how: str) -> None:
+        """Close the connection without an answer: at once, in the middle of the body, or when the client gave up."""
+        if how == "middle":
+            self.rfile.read(self._left // 2)
+        elif how == "stalled":
+            while self.connection.recv(1 << 16):
+                pass
+        self._left = 0
+        raise ConnectionAbortedError("closed, as asked for")
 
     def _route(self, name: str, steps: list[str], path: str, query: dict[str, str]) -> None:
         token = self.headers.get("Authorization") or query.get("Authorization") or ""
@@ -331,6 +351,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._write(body)
 
     def _head(self, status: int, headers: dict[str, str], length: int) -> None:
+        if self._fault == "lost":
+            return
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(length)}.items():
             self.send_header(name, value.encode().decode("latin-1"))
@@ -338,6 +360,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answered = True
 
     def _write(self, body: bytes) -> None:
+        if self._fault == "lost":
+            return
+        if self._fault == "corrupt":
+            body = bytes([body[0] ^ 1]) + body[1:] if body else body
         if self._cut_after is not None:
             body, self._cut_after = body[: self._cut_after], self._cut_after - len(body)
             if self._cut_after < 0:

@@ -54,7 +54,10 @@ def make(media: Media, profile: Profile) -> Plan:
     video = encoded(media, profile)
     ladder = rungs(media.video, video, profile)
     if is_copyable(media, media.video, profile):
-        video = dataclasses.replace(video, mode="copy", has_source_keyframes=len(ladder) > 1)
+        has_more = len(ladder) > 1
+        # Whoever asks for one size alone gets a copy at the speed of copying: its keyframes are decoded only.
+        is_decoded = not has_more and len(profile.ladder) > 1
+        video = dataclasses.replace(video, mode="copy", has_source_keyframes=has_more, is_decoded=is_decoded)
     is_chunked = video.mode == "encode" or len(ladder) > 1
     return Plan(
         video=video,

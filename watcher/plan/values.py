@@ -65,6 +65,8 @@ class VideoPlan:
     max_rate: int  # bits per second
     # Where the source has its keyframes, as a copied rung has them; else evenly, about two seconds apart.
     has_source_keyframes: bool = False
+    # A copy that nothing smaller is made from: it is decoded for nothing but to find damage.
+    is_decoded: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from watcher.stats.operations import (
     transactions,
     troubles,
 )
+from watcher.stats.pauses import pauses
 from watcher.stats.tally import Tally, counts
 from watcher.stats.videos import (
     SEARCHED,
@@ -74,6 +75,7 @@ __all__ = [
     "outputs",
     "page",
     "parts",
+    "pauses",
     "quarantined",
     "queue",
     "recorded_file_ids",

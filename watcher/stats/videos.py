@@ -119,14 +119,21 @@ def steps(db: Engine, video_id: int) -> Sequence[Row[Any]]:
 
 
 def running(db: Engine) -> Mapping[int, list[str]]:
-    """Return for each video that is being worked on the labels of its running steps."""
+    """Return for each video that is being worked on its running steps, or the outage that it waits to end."""
     with db.begin() as connection:
         rows = connection.execute(
             select(Step.video_id, Step.kind).where(Step.status == StepStatus.RUNNING).order_by(Step.id)
         ).all()
+        waiting = connection.execute(
+            select(Step.video_id, func.max(Step.error_code))
+            .where(Step.status == StepStatus.PENDING, Step.outages > 0, Step.error_code.is_not(None))
+            .group_by(Step.video_id)
+        ).all()
     found: dict[int, list[str]] = {}
     for row in rows:
         found.setdefault(row.video_id, []).append(row.kind)
+    for video_id, code in waiting:
+        found.setdefault(video_id, [f"waits: {code}"])
     return found
 
 

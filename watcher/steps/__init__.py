@@ -19,13 +19,17 @@ CLEAR_AT_ONCE = 100
 
 __all__ = ["Seat", "clear_away", "perform"]
 
+# Full, over quota, or gone read-only, which file systems do when their disk fails.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 _log = log.get()
 
 
 def perform(
     claim: ledger.Claim, shop: Workshop, beat: Beat, *, clock: Clock, seat: Seat | None = None
-) -> None:
-    """Run one attempt at a step and record how it ended, whatever happens."""
+) -> Outage | None:
+    """Run one attempt at a step and record how it ended, whatever happens; return the outage that it met, if any."""
+    met: Outage | None = None
     with log.bound(video=claim.video_id, step=claim.label):
         try:
             with shop.scratch.attempt(claim.video_id, claim.token) as folder:
@@ -50,16 +54,20 @@ def perform(
             if won:
                 _log.info("skipped", name=claim.name, reason=skip.reason, detail=skip.detail)
         except Outage as outage:
+            met = outage
             won = _hand_back(claim, shop, outage, clock())
         except Failure as failure:
             won = _fail(claim, shop, failure, clock())
         except Misconfigured as problem:  # after the start: only a bucket that was deleted since
-            won = _hand_back(claim, shop, Outage("b2_bucket_gone", str(problem)), clock())
+            met = Outage("b2_bucket_gone", str(problem))
+            won = _hand_back(claim, shop, met, clock())
         except Exception as error:  # noqa: BLE001 - the one place: a bug must end the step, not the daemon
-            won = _unexpected(claim, shop, error, clock())
+            met = _full_disk(error)
+            won = _hand_back(claim, shop, met, clock()) if met else _unexpected(claim, shop, error, clock())
         if not won:
             ledger.note_lost(shop.db, claim, now=clock())
             _log.info("step_lost", name=claim.name, hint="another worker took it over, or the video is over")
+    return met
 
 
 def _announce(working: ledger.Claim, shop: Workshop, clock: Clock) -> None:
@@ -134,9 +142,13 @@ def _hand_back(claim: ledger.Claim, shop: Workshop, outage: Outage, now: datetim
     return won
 
 
+def _full_disk(error: Exception) -> Outage | None:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return Outage("disk_full", str(error))
+    return None
+
+
 def _unexpected(claim: ledger.Claim, shop: Workshop, error: Exception, now: datetime) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _hand_back(claim, shop, Outage("disk_full", str(error)), now)
     _log.exception("bug", name=claim.name)
     return _fail(claim, shop, Failure("bug", f"{type(error).__name__}: {error}"), now)
 
