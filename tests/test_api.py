@@ -105,6 +105,7 @@ def test_the_status_adds_up(base: str, settings: config.Settings) -> None:
     assert status["listings"] == [
         {"prefix": "uploads/", "sweeps": 9, "swept_at": "2026-01-01T00:00:00.000000Z", "objects": 400}
     ]
+    assert status["pauses"] == []
     assert status["contract"] == contract.VERSION
 
 

@@ -93,6 +93,8 @@ def _make(url: str, videos: int) -> None:
             raw.cursor().execute(f"PRAGMA {pragma}")
     crowd.fill(db, videos)
     db.dispose()
+    database.revision(db)  # connecting anew makes it a file with a WAL again
+    db.dispose()
     print(f"made {videos} videos in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 

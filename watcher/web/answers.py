@@ -145,6 +145,16 @@ class Listing(pydantic.BaseModel):
     objects: int | None = Field(description="How many there were then.")
 
 
+class Pause(pydantic.BaseModel):
+    """What a daemon does not do at present."""
+
+    what: str = Field(description="listing or work.")
+    code: str = Field(description="Why: a code that the README lists.")
+    detail: str = Field(description="Why, in a sentence for people.")
+    since: Time
+    until: Time = Field(description="When it tries again.")
+
+
 class Throughput(pydantic.BaseModel):
     """What was completed in the last hour."""
 
@@ -165,6 +175,7 @@ class Status(pydantic.BaseModel):
     errors: dict[str, int] = Field(description="How many failed, by error code.")
     queue: Queue
     running: list[Running]
+    pauses: list[Pause]
     listings: list[Listing]
     unreadable_entries: int = Field(
         description="Entries of listings that could not be read, and were set aside."

@@ -116,6 +116,7 @@ def get_status(db: Readings, tally: Tally) -> answers.Status:
         errors=tally.failures(),
         queue=answers.Queue.model_validate(queue, from_attributes=True),
         running=[answers.Running.model_validate(row._asdict()) for row in stats.running_steps(db)],
+        pauses=[answers.Pause.model_validate(row._asdict()) for row in stats.pauses(db, now=now)],
         listings=[
             answers.Listing(prefix=row.prefix, sweeps=row.sweep, swept_at=row.swept_at, objects=row.objects)
             for row in stats.scans(db)
