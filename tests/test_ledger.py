@@ -54,14 +54,7 @@ def plan_steps(db: Engine, inspect: ledger.Claim) -> bool:
         ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.08, NOW + timedelta(seconds=30)),
     ]
     return ledger.finish_inspect(
-        db,
-        inspect,
-        media={},
-        duration_seconds=30.0,
-        audio_language=None,
-        plan={},
-        steps=steps,
-        now=NOW,
+        db, inspect, media={}, duration_seconds=30.0, audio_language=None, plan={}, steps=steps, now=NOW
     )
 
 
