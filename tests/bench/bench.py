@@ -7,6 +7,7 @@ two cores, and some gigabytes of a temporary folder.
 
 import argparse
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -44,7 +45,7 @@ class Scale:
     lengths: tuple[int, ...] = (10, 600, 3600)
     idle: int = 40  # seconds
     copied: int = 600
-    over_lines: int = 45
+    over_lines: int = 36
     ladder: int = 60
     long: int = 600
     drop_every: int = 25  # seconds between the clips that are dropped into the long film's encode
@@ -100,6 +101,7 @@ def main() -> None:
                 here.mkdir()
                 scale = QUICK if arguments.quick else Scale()
                 PARTS[part](Job(here, _films(folder), results, scale))
+                shutil.rmtree(here)
     _show(results)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     _out.print(
