@@ -12,7 +12,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from watcher import (
     config,
     crashpoint,
-    database,
     discovery,
     ledger,
     log,
@@ -74,6 +73,7 @@ class Daemon:
         self._polled = 0  # complete sweeps
         self._pauses = pauses.Pauses(shop.db, worker=shop.scratch.worker, clock=now)
         self._wall = wallclock.WallClock(now)
+        self._alone: int | None = None  # the step beside which no other may run
         self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()
         self._was_idle = False  # when `wait` ended
@@ -85,7 +85,10 @@ class Daemon:
         )
 
     def __enter__(self) -> Self:
-        self._catch_up()
+        shop = self._shop
+        repair.catch_up(
+            shop.db, shop.readings, shop.watched, shop.target, output_prefix=shop.output_prefix, clock=now
+        )
         memory.share_one_heap()
         self._bury_the_dead()
         for job, every in (
@@ -213,11 +216,15 @@ class Daemon:
         leave = functools.partial(self._leave, claim.step_id)
         crashpoint.here("claim")
         try:
+            if claim.is_suspect:
+                self._wait_to_be_alone(claim.step_id, beat)
             outage = steps.perform(claim, shop, beat, clock=now, seat=steps.Seat(threads, leave))
         finally:
             with self._lock:
                 del self._running[claim.step_id]
                 self._seated.pop(claim.step_id, None)
+            if claim.is_suspect:
+                self._alone = None
         self._pauses.note_attempt(claim.video_id, outage)
         self._tidy_scratch()
         self._notify()  # its siblings may be unblocked
@@ -232,6 +239,19 @@ class Daemon:
         if (free := scratch.free_bytes(root)) < LEAST_DISK_BYTES:
             raise Outage("disk_full", f"no step is begun with only {free / 1e6:.0f} MB left for {root}")
 
+    def _wait_to_be_alone(self, step_id: int, beat: Beat) -> None:
+        """Wait until no other step runs here: one that kills its worker each time must not take others along.
+
+        They would use up their attempts without any fault of theirs.
+        """
+        with contextlib.suppress(Stopped, Failure):  # which the step itself meets and records
+            while True:
+                with self._lock:
+                    if set(self._running) == {step_id}:
+                        return
+                beat.advance()
+                beat.wait(0.2)
+
     def _take(self, beat: Beat) -> tuple[ledger.Claim, int] | None:
         """Claim the earliest due step if a seat is free for it; return it with the threads it may use.
 
@@ -239,6 +259,8 @@ class Daemon:
         short clip does not wait for the chunks of a film, which are as long as a minute.
         """
         shop = self._shop
+        if self._alone is not None:
+            return None
         with self._lock:
             dues = list(self._seated.values())
         if len(dues) > self._seats:
@@ -250,6 +272,8 @@ class Daemon:
         with self._sweeping_up, self._lock:
             self._running[claim.step_id] = claim, beat
             self._seated[claim.step_id] = claim.due_at
+        if claim.is_suspect:
+            self._alone = claim.step_id
         # More threads than processors cost memory, and some time: those that run together share them. What is
         # due first has all of them, and the niceness of the others lets it.
         is_first = all(claim.due_at < due for due in dues)
@@ -352,21 +376,6 @@ class Daemon:
 
     def _count_transactions(self) -> None:
         ledger.count_transactions(self._shop.db, self._shop.account.take_transactions(), now=now())
-
-    def _catch_up(self) -> None:
-        """Look at the bucket before any work, if the database is a restored backup."""
-        shop = self._shop
-        if not database.is_restored(shop.db):
-            return
-        sweep_once(shop)  # what was uploaded since the backup has to be known before its outputs
-        repair.adopt_published(
-            shop.db,
-            shop.target,
-            source_bucket_id=shop.watched.bucket.id,
-            output_prefix=shop.output_prefix,
-            clock=now,
-        )
-        database.note_repaired(shop.db)
 
     def _bury_the_dead(self) -> None:
         """Release at once what daemons that died on this machine were working on."""
