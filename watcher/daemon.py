@@ -1,5 +1,6 @@
 """The daemon: APScheduler's short jobs, and seats that run the steps. Nothing here knows what a step does."""
 
+import contextlib
 import functools
 import threading
 import time
@@ -25,7 +26,7 @@ from watcher import (
     wallclock,
 )
 from watcher.beat import Beat
-from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
+from watcher.errors import CODES, Failure, Outage, Stopped
 from watcher.workshop import Workshop
 
 # How often seats look for work that other processes, or the end of a back-off, made due. Steps that are
@@ -61,9 +62,7 @@ class Daemon:
         self._poll_every = poll_every
         self._drain = drain
         self._running: dict[int, tuple[ledger.Claim, Beat]] = {}
-        self._seated: dict[
-            int, datetime
-        ] = {}  # of the running steps those that hold a seat, and when each is due
+        self._seated: dict[int, datetime] = {}  # of the running steps those with a seat, and when each is due
         self._claiming = threading.Lock()  # held from the look at free seats until one is taken
         self._lock = threading.Lock()
         self._sweeping_up = threading.Lock()  # held while folders are removed: no step begins in one of them
@@ -118,9 +117,9 @@ class Daemon:
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.1))
         if self._was_idle:  # only now: a seat may have noted what it left when it found its step lost
-            _through_outages(self._tidy_all)
-        _through_outages(self._tidy_scratch)
-        _through_outages(self._count_transactions)
+            pauses.through(self._tidy_all)
+        pauses.through(self._tidy_scratch)
+        pauses.through(self._count_transactions)
         self._pauses.leave()
 
     def stop(self) -> None:
@@ -136,7 +135,7 @@ class Daemon:
         while not self._stopping.wait(0.2):
             if tick is not None:
                 tick()
-            _through_outages(self._heed_the_clock)
+            pauses.through(self._heed_the_clock)
             if until_idle and self._is_idle():
                 self._was_idle = True
                 return True
@@ -159,7 +158,7 @@ class Daemon:
         return late + [c.label for c, beat in running if at - beat.advanced_at > hung.total_seconds()]
 
     def _tick(self, job: Callable[[], None], every: timedelta) -> None:
-        _through_outages(job)
+        pauses.through(job)
         self._expect(job.__name__, every)
 
     def _expect(self, name: str, pause: timedelta) -> None:
@@ -240,10 +239,7 @@ class Daemon:
             raise Outage("disk_full", f"no step is begun with only {free / 1e6:.0f} MB left for {root}")
 
     def _wait_to_be_alone(self, step_id: int, beat: Beat) -> None:
-        """Wait until no other step runs here: one that kills its worker each time must not take others along.
-
-        They would use up their attempts without any fault of theirs.
-        """
+        """Wait until no other step runs here: one that kills its worker each time must not use up their attempts."""
         with contextlib.suppress(Stopped, Failure):  # which the step itself meets and records
             while True:
                 with self._lock:
@@ -395,17 +391,6 @@ class Daemon:
 def sweep_once(shop: Workshop) -> int:
     """List the bucket to the end once, without working on anything; return how many videos are new."""
     return discovery.sweep(shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: True)
-
-
-def _through_outages(job: Callable[[], object]) -> None:
-    """Run one tick; what an outage kept it from doing, the next one does."""
-    try:
-        job()
-    except Outage as outage:
-        _log.warning("tick_failed", job=job.__name__, code=outage.code, error=outage.detail, hint=outage.hint)
-    except Misconfigured as problem:  # after the start: only a bucket that was deleted since
-        hint = CODES["b2_bucket_gone"].hint
-        _log.error("tick_failed", job=job.__name__, code="b2_bucket_gone", error=str(problem), hint=hint)
 
 
 def _report(released: list[ledger.Released]) -> None:
