@@ -156,7 +156,7 @@ def _audio(
     return playlists.AudioRendition(
         uri=names.playlist("", None),
         codec=_codec(chosen),
-        parts=_listed(attempt, chosen),
+        parts=playlists.without_tail(_listed(attempt, chosen), plans.end(attempt.facts)),
         channels=planned.channels,
         least_bandwidth=0 if is_final else planned.bit_rate,
     )
