@@ -75,7 +75,7 @@ def test_what_is_not_whole_any_more_is_made_again(house: House, b2: localb2.Loca
     backup = house.folder / "backup.db"
     assert house.cli("db", "backup", str(backup)).returncode == 0
     house.run_until_idle()
-    part = next(name for name in house.objects() if "/parts/video" in name)
+    part = next(name for name in house.objects() if "/parts/" in name)
     house.bucket.delete(house.objects()[part][0], part)
     restore(house, backup)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
-from watcher import bucket, ledger, log, manifest, names
+from watcher import bucket, database, discovery, ledger, log, manifest, names
 from watcher.beat import Beat
 from watcher.models import OutputKind
 
@@ -19,6 +19,24 @@ PAGE_ENTRIES = 1000  # what one transaction buys
 MOST_BYTES = 64 * 1024**2  # of a manifest: a day of film takes three
 
 _log = log.get()
+
+
+def catch_up(
+    db: Engine,
+    readings: Engine,
+    watched: discovery.Watched,
+    target: bucket.Bucket,
+    *,
+    output_prefix: str,
+    clock: Callable[[], datetime],
+) -> None:
+    """Look at the bucket before any work, if the database is a backup that was put into place. Raises Outage."""
+    if not database.is_restored(db):
+        return
+    # What was uploaded since the backup has to be known before its outputs.
+    discovery.sweep(db, readings, watched, clock=clock, go_on=lambda: True)
+    adopt_published(db, target, source_bucket_id=watched.bucket.id, output_prefix=output_prefix, clock=clock)
+    database.note_repaired(db)
 
 
 def adopt_published(

@@ -21,7 +21,7 @@ from theatre import SECONDS
 from watcher import config, localb2, workshop
 from watcher.web import playback
 
-AXE = (HERE.parents[1] / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+AXE = (HERE.parents[1] / "watcher/web/node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 VIEWS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},

@@ -25,6 +25,7 @@ LEDGER = HERE.parent.parent / "watcher" / "ledger"
 AT_ONCE = 2
 NOBODY, CRASHED, MACHINE, EXAMPLE = 0, 3, 4, 5  # exit codes of a child
 # It was loaded before pytest could rewrite its asserts, which it has no need of.
+WITHOUT = ("-p", "no:hypothesispytest")  # which wants to be first to know of the machine
 REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
 # What fences a transition: the state it comes from, and whose it is. That a row is found by its id goes without saying.
 FENCES = re.compile(
@@ -122,7 +123,7 @@ def _try(mutant: Mutant) -> int:
         import pytest
 
         # A mutated module has no place in the cache of pytest, nor in that of Python.
-        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", REWRITTEN, EXAMPLES])
+        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", REWRITTEN, *WITHOUT, EXAMPLES])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         sys.stderr.write(said.getvalue())
         return CRASHED
