@@ -289,10 +289,10 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def clear_away(self) -> None:
-        live = self._rows("SELECT id FROM outputs WHERE obsolete_at IS NULL")
+        live = self._rows("SELECT id FROM outputs WHERE obsolete_at IS NULL ORDER BY id")
         for row in self._rows("SELECT id FROM outputs"):
             ledger.forget_output(self.db, row.id)
-        assert self._rows("SELECT id FROM outputs") == live
+        assert self._rows("SELECT id FROM outputs ORDER BY id") == live
         for row in self._rows("SELECT id, token FROM debris"):
             ledger.forget_debris(self.db, row.id)
             self.lost.discard(row.token)
