@@ -25,7 +25,7 @@ import ancestor
 import apart
 import films
 import stage
-from spent import Meter, cpu_seconds, resident_bytes
+from spent import cpu_seconds, resident_bytes
 
 from watcher import plan
 
@@ -45,10 +45,10 @@ class Scale:
     lengths: tuple[int, ...] = (10, 600, 3600)
     idle: int = 40  # seconds
     copied: int = 600
-    over_lines: int = 36
+    over_lines: int = 30
     ladder: int = 20
     long: int = 600
-    drop_every: int = 25  # seconds between the clips that are dropped into the long film's encode
+    drop_every: int = 15  # seconds between the clips that are dropped into the long film's encode
 
 
 QUICK = Scale(repeats=1, lengths=(10, 60), idle=5, copied=30, over_lines=8, ladder=4, long=30, drop_every=1)
@@ -190,31 +190,38 @@ def _ladder(job: Job) -> None:
 
 
 def _long(job: Job) -> None:
-    """a 10-minute encode, with short clips dropped into it"""
+    """a 10-minute encode: what of it is our own"""
+    film = films.phone(job.films, job.scale.long)
+    with stage.opened(job.folder / "stage") as place:
+        place.house.upload(film)
+        took, _ = stage.make(place, film.name, QUALITY=QUALITY)
+    spent = took.spent
+    job.results.goal(
+        f"our own share of the CPU of a {_length(job.scale.long)} encode",
+        least="≤ 3 %",
+        ours=f"{spent.own / spent.total:.1%} ({spent.own:.1f} of {spent.total:.0f} CPU s, {took.complete:.0f} s wall)",
+        is_reached=spent.own <= 0.03 * spent.total,
+    )
+
+
+def _clip(job: Job) -> None:
+    """short clips dropped into the encode of a film"""
     film, clip = films.phone(job.films, job.scale.long), films.phone(job.films, 10)
     took = []
     with stage.opened(job.folder / "stage") as place:
         place.house.upload(film, "in/film.mov")
-        with place.daemon("in/", QUALITY=QUALITY, SEATS="2") as daemon, Meter(daemon.pid) as meter:
+        with place.daemon("in/", SEATS="2") as daemon:
             daemon.playable("in/film.mov")
             for number in range(job.scale.repeats):
-                time.sleep(job.scale.drop_every)  # into the long chunks, and between them
+                time.sleep(job.scale.drop_every)  # into the longer chunks
                 place.house.upload(clip, f"in/clip-{number}.mov")
                 took.append(daemon.complete(f"in/clip-{number}.mov"))
-            whole = daemon.complete("in/film.mov")
     ours = statistics.median(took)
     job.results.goal(
         "a 10 s clip dropped into a film's encode is done",
         least="≤ 20 s",
         ours=f"{ours:.1f} s ({min(took):.1f} to {max(took):.1f})",
         is_reached=ours <= 20,
-    )
-    spent = meter.spent
-    job.results.goal(
-        "our own share of the CPU of a 10-minute encode",
-        least="≤ 3 %",
-        ours=f"{spent.own / spent.total:.1%} ({spent.own:.1f} of {spent.total:.0f} CPU s, {whole:.0f} s wall)",
-        is_reached=spent.own <= 0.03 * spent.total,
     )
 
 
@@ -244,6 +251,7 @@ PARTS: dict[str, Callable[[Job], None]] = {
     "copy": _copy,
     "lines": _lines,
     "ladder": _ladder,
+    "clip": _clip,
     "long": _long,
 }
 
