@@ -60,10 +60,10 @@ lock: .venv/installed
 	compile --group browser -c requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
-	rm -rf .venv dist node_modules watcher/web/static/hls.* watcher/contrib/django/static/watcher/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist watcher/web/node_modules watcher/web/static/hls.* watcher/contrib/django/static/watcher/hls.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The marker is written last: an installation that was interrupted is taken up again.
-.venv/installed: requirements.lock pyproject.toml package-lock.json hatch_build.py
+.venv/installed: requirements.lock pyproject.toml watcher/web/package-lock.json hatch_build.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo 'Watcher needs Python 3.11 or newer as python3; name another one with make PYTHON=/path/to/python3' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' || { \

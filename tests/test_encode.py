@@ -293,6 +293,25 @@ def test_a_copy_that_does_not_verify_is_encoded_instead(tmp_path: Path) -> None:
     assert (part.width, part.height) == (160, 90)
 
 
+def test_damage_between_the_keyframes_of_a_copy_is_noticed_without_decoding_it(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", *H264, "-g", "25", "-bf", "0", "-crf", "40", seconds=3, sound=False)
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    assert places[30] is not None
+    data[places[30] : places[30] + 8] = b"\x55" * 8
+    clip.write_bytes(data)
+    found = inspect_file(clip, tmp_path)
+    made = plan.make(found, plan.Profile(ladder=(720,), quality="fast")).video
+    assert (made.mode, made.is_decoded) == ("copy", False)
+
+    with pytest.raises(Failure) as caught:
+        encode.video(clip, found, made, bench(tmp_path))
+
+    assert caught.value.code == "source_damaged"
+    assert "readable: " in caught.value.detail
+
+
 def test_a_stopped_step_leaves_with_the_reason(tmp_path: Path) -> None:
     clip = make(tmp_path / "clip.mp4", seconds=1)
     found = inspect_file(clip, tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher import ffmpeg, room
+from watcher import doctor, ffmpeg, room
 from watcher.beat import Beat
 
 # Prints a JSON object: what each attempt gave, or the name of the error.
@@ -159,3 +159,19 @@ def test_a_child_holds_no_secret_and_no_file_of_its_parent(
     seen = (tmp_path / "seen").read_text()
     assert "LC_ALL" in seen
     assert "canary" not in seen
+
+
+@pytest.mark.parametrize(
+    ("kernel", "verdict", "words"),
+    [
+        (ffmpeg.Kernel(landlock=7, sockets=True), "ok", "Landlock ABI 7"),
+        (ffmpeg.Kernel(landlock=3, sockets=True), "warning", "still open: TCP to any address, signals"),
+        (ffmpeg.Kernel(landlock=6, sockets=False), "warning", "still open: sockets other than TCP"),
+        (ffmpeg.Kernel(landlock=0, sockets=True), "warning", "no: a hole in ffmpeg would let an upload"),
+    ],
+)
+def test_doctor_says_what_the_kernel_leaves_open(kernel: ffmpeg.Kernel, verdict: str, words: str) -> None:
+    finding = doctor.confinement(kernel)
+
+    assert (finding.verdict, bool(finding.hint)) == (verdict, verdict != "ok")
+    assert words in finding.detail

@@ -1,8 +1,10 @@
 """The status table's protocol: who may change what, and who loses."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import crowd
 import pytest
 from sqlalchemy.engine import Engine
 
@@ -54,14 +56,7 @@ def plan_steps(db: Engine, inspect: ledger.Claim) -> bool:
         ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.08, NOW + timedelta(seconds=30)),
     ]
     return ledger.finish_inspect(
-        db,
-        inspect,
-        media={},
-        duration_seconds=30.0,
-        audio_language=None,
-        plan={},
-        steps=steps,
-        now=NOW,
+        db, inspect, media={}, duration_seconds=30.0, audio_language=None, plan={}, steps=steps, now=NOW
     )
 
 
@@ -85,6 +80,29 @@ def run_to_the_package_step(db: Engine) -> ledger.Claim:
 
 def status(db: Engine, video_id: int = 1) -> str:
     return stats.video(db, video_id).status
+
+
+def test_writing_goes_through_an_index_however_much_there_is(db: Engine) -> None:
+    with crowd.listened_to(db) as heard:
+        record(db, found("f1"))
+        package = run_to_the_package_step(db)
+        ledger.renew(db, package, fraction=0.5, now=NOW, lease=LEASE)
+        ledger.fail(db, package, code="stalled", detail="", hint="", retry_at=NOW, now=NOW)
+        package = claim(db)
+        ledger.finish(db, package, outputs=[output(OutputKind.MP4, "a/video.mp4", "mp4")], now=NOW)
+        record(db, found("f2"))
+        assert claim(db) is not None
+        ledger.rescue(db, now=NOW + timedelta(hours=1), max_attempts=3, hint=HINT)
+    plans = {
+        (statement, line)
+        for statement, parameters in heard
+        if not statement.startswith(("BEGIN", "INSERT"))
+        for line in crowd.plan_of(db, statement, parameters)
+    }
+    assert len(plans) > 20
+    # One condition on a bucket, or on what nearly all rows are, is as good as none.
+    slow = re.compile(r"SCAN (videos|steps|outputs|events)|\((bucket|bucket_id|obsolete_at)=\?\)")
+    assert [(statement, line) for statement, line in plans if slow.search(line)] == []
 
 
 def test_a_version_listed_twice_is_one_video(db: Engine) -> None:

@@ -12,11 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import insert
 from sqlalchemy.engine import Engine
 
 import watcher
 from watcher import database, stats
-from watcher.models import VideoStatus
+from watcher.models import Pause, VideoStatus
 from watcher.web import metrics
 
 VIDEOS = 300
@@ -36,6 +37,12 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         connection.exec_driver_sql(
             "INSERT INTO transactions VALUES ('2024-01-01', 'C', 12), ('2024-01-02', 'C', 5)"
         )
+        for name in ("a", "b"):
+            connection.execute(
+                insert(Pause).values(
+                    worker=name, what="work", code="b2_cap_exceeded", detail="no", since=NOW, until=NOW
+                )
+            )
         connection.exec_driver_sql(
             "INSERT INTO scans VALUES ('bucket', 'uploads/', 9, NULL, '2024-01-01T00:00:00.000000Z', 0, 300)"
         )
@@ -67,6 +74,7 @@ def test_the_figures_are_those_of_the_table(db: Engine) -> None:
     oldest = crowd.FIRST + (VIDEOS - crowd.BACKLOG + 2) * crowd.EVERY + timedelta(seconds=1)
     assert figures["watcher_oldest_due_step_age_seconds", ""] == (NOW - oldest).total_seconds()
     assert figures["watcher_steps_in_outage", "b2_unavailable"] > 0
+    assert figures["watcher_paused_daemons", "b2_cap_exceeded,work"] == 2
     assert figures["watcher_sweeps_total", "uploads/"] == 9
     assert figures["watcher_last_sweep_age_seconds", "uploads/"] == (NOW - crowd.FIRST).total_seconds()
     assert figures["watcher_b2_transactions_total", "C"] == 17

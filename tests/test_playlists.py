@@ -316,6 +316,28 @@ def test_libavformat_plays_a_master_with_sound_apart_through_a_new_head(tmp_path
     assert samples / 48_000 == pytest.approx(4, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("last", "end", "kept"),
+    [
+        ((2.0, 0.0107), 4.0, [1, 1]),  # its own part's second segment begins when the picture is over
+        ((2.0, 0.4), 4.0, [1, 2]),  # nearly half a second of sound is heard
+        ((2.0, 0.0107), 4.01, [1, 2]),  # the picture is still there
+        ((0.0107,), 2.0, [1]),  # a part of its own goes as a whole
+        ((0.0107,), None, [1, 1]),
+    ],
+)
+def test_a_last_sliver_of_sound_after_the_picture_is_not_listed(
+    last: tuple[float, ...], end: float | None, kept: list[int]
+) -> None:
+    first = Part("a.mp4", 700, DIGEST, 0.0, (Segment(700, 10, 2.0),))
+    second = Part("b.mp4", 0, DIGEST, 2.0, tuple(Segment(10 * n, 10, one) for n, one in enumerate(last)))
+
+    made = playlists.without_tail([first, second], end)
+
+    assert [len(one.segments) for one in made] == kept
+    assert made[0] == first
+
+
 def test_nothing_is_made_a_part_of_where_there_is_no_fragment() -> None:
     layout = fragments.Layout(700, "mp4a.40.2", (), is_whole=False)
 

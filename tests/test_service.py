@@ -16,7 +16,7 @@ from house import BUCKET, House, clip, processes, wait_for
 
 from watcher import cli, config, database, localb2, service
 
-UNIT = Path(__file__).parent.parent / "deploy/watcher.service"
+UNIT = Path(__file__).parent.parent / "watcher/watcher.service"
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ import base64
 import html.parser
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import site_of_web
 from house import House, clip
 
-from watcher import config, localb2, web
+from watcher import config, database, ledger, localb2, web
 from watcher.errors import Misconfigured
 
 TOKEN = "0123456789abcdef0123"
@@ -87,6 +88,30 @@ def test_a_failed_video_tells_why_and_what_to_do(house: House, site: site_of_web
     assert trouble is not None
     assert "<code>unreadable</code>" in trouble[0]
     assert "Upload the file again" in trouble[0]
+
+
+def test_an_outage_is_on_the_gallery_and_the_operations_page(tmp_path: Path, house: House) -> None:
+    copy = tmp_path / "watcher.db"
+    assert house.cli("db", "backup", str(copy)).returncode == 0
+    url = f"sqlite:///{copy}"
+    db = database.open_for_writing(url)
+    now = datetime.now(UTC)
+    ledger.pause(
+        db,
+        worker="one",
+        what="listing",
+        code="b2_cap_exceeded",
+        detail="list bucket <videos>: spent",
+        until=now + timedelta(hours=1),
+        now=now,
+    )
+    db.dispose()
+    with site_of_web.serve(config.load({**house.environment, "DATABASE_URL": url})) as site:
+        for path in ("/", "/operations"):
+            page = site.get(path).data.decode()
+            assert "The bucket cannot be listed <code>b2_cap_exceeded</code>" in page
+            assert "list bucket &lt;videos&gt;: spent" in page
+            assert "Raise the cap in the B2 console" in page
 
 
 def test_names_are_text_whatever_they_hold(house: House, site: site_of_web.Site) -> None:

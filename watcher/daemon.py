@@ -1,5 +1,6 @@
 """The daemon: APScheduler's short jobs, and seats that run the steps. Nothing here knows what a step does."""
 
+import contextlib
 import functools
 import threading
 import time
@@ -17,6 +18,7 @@ from watcher import (
     log,
     memory,
     pauses,
+    repair,
     retry,
     scratch,
     stats,
@@ -24,7 +26,7 @@ from watcher import (
     wallclock,
 )
 from watcher.beat import Beat
-from watcher.errors import CODES, Failure, Misconfigured, Outage, Stopped
+from watcher.errors import CODES, Failure, Outage, Stopped
 from watcher.workshop import Workshop
 
 # How often seats look for work that other processes, or the end of a back-off, made due. Steps that are
@@ -60,9 +62,7 @@ class Daemon:
         self._poll_every = poll_every
         self._drain = drain
         self._running: dict[int, tuple[ledger.Claim, Beat]] = {}
-        self._seated: dict[
-            int, datetime
-        ] = {}  # of the running steps those that hold a seat, and when each is due
+        self._seated: dict[int, datetime] = {}  # of the running steps those with a seat, and when each is due
         self._claiming = threading.Lock()  # held from the look at free seats until one is taken
         self._lock = threading.Lock()
         self._sweeping_up = threading.Lock()  # held while folders are removed: no step begins in one of them
@@ -71,7 +71,8 @@ class Daemon:
         self._stopping = threading.Event()
         self._polled = 0  # complete sweeps
         self._pauses = pauses.Pauses(shop.db, worker=shop.scratch.worker, clock=now)
-        self._wall = wallclock.WallClock(now())
+        self._wall = wallclock.WallClock(now)
+        self._alone: int | None = None  # the step beside which no other may run
         self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()
         self._was_idle = False  # when `wait` ended
@@ -83,6 +84,10 @@ class Daemon:
         )
 
     def __enter__(self) -> Self:
+        shop = self._shop
+        repair.catch_up(
+            shop.db, shop.readings, shop.watched, shop.target, output_prefix=shop.output_prefix, clock=now
+        )
         memory.share_one_heap()
         self._bury_the_dead()
         for job, every in (
@@ -112,9 +117,9 @@ class Daemon:
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.1))
         if self._was_idle:  # only now: a seat may have noted what it left when it found its step lost
-            _through_outages(self._tidy_all)
-        _through_outages(self._tidy_scratch)
-        _through_outages(self._count_transactions)
+            pauses.through(self._tidy_all)
+        pauses.through(self._tidy_scratch)
+        pauses.through(self._count_transactions)
         self._pauses.leave()
 
     def stop(self) -> None:
@@ -130,12 +135,18 @@ class Daemon:
         while not self._stopping.wait(0.2):
             if tick is not None:
                 tick()
-            if (step := self._wall.stepped(now())) is not None:
-                _through_outages(lambda: self._plan_anew(step))
+            pauses.through(self._heed_the_clock)
             if until_idle and self._is_idle():
                 self._was_idle = True
                 return True
         return False
+
+    def _heed_the_clock(self) -> datetime:
+        """Return the time, and put right what was planned by a wall clock that has been set since."""
+        at, step = self._wall.read()
+        if step is not None:
+            self._plan_anew(step)
+        return at
 
     def late(self) -> list[str]:
         """Name what should have moved by now and did not: ticks that hang, and steps that cannot be stopped."""
@@ -147,7 +158,7 @@ class Daemon:
         return late + [c.label for c, beat in running if at - beat.advanced_at > hung.total_seconds()]
 
     def _tick(self, job: Callable[[], None], every: timedelta) -> None:
-        _through_outages(job)
+        pauses.through(job)
         self._expect(job.__name__, every)
 
     def _expect(self, name: str, pause: timedelta) -> None:
@@ -155,7 +166,6 @@ class Daemon:
         self._due[name] = time.monotonic() + (pause + TICK_PATIENCE).total_seconds()
 
     def _plan_anew(self, step: timedelta) -> None:
-        """Put right what was planned by a wall clock that has been set since."""
         _log.warning("clock_was_set", by=str(step), hint="ticks and waits are planned anew")
         # Leases look as if they had run out; whoever lives renews his before this.
         self._rescues_from = time.monotonic() + self._shop.lease.total_seconds()
@@ -205,11 +215,15 @@ class Daemon:
         leave = functools.partial(self._leave, claim.step_id)
         crashpoint.here("claim")
         try:
+            if claim.is_suspect:
+                self._wait_to_be_alone(claim.step_id, beat)
             outage = steps.perform(claim, shop, beat, clock=now, seat=steps.Seat(threads, leave))
         finally:
             with self._lock:
                 del self._running[claim.step_id]
                 self._seated.pop(claim.step_id, None)
+            if claim.is_suspect:
+                self._alone = None
         self._pauses.note_attempt(claim.video_id, outage)
         self._tidy_scratch()
         self._notify()  # its siblings may be unblocked
@@ -224,6 +238,16 @@ class Daemon:
         if (free := scratch.free_bytes(root)) < LEAST_DISK_BYTES:
             raise Outage("disk_full", f"no step is begun with only {free / 1e6:.0f} MB left for {root}")
 
+    def _wait_to_be_alone(self, step_id: int, beat: Beat) -> None:
+        """Wait until no other step runs here: one that kills its worker each time must not use up their attempts."""
+        with contextlib.suppress(Stopped, Failure):  # which the step itself meets and records
+            while True:
+                with self._lock:
+                    if set(self._running) == {step_id}:
+                        return
+                beat.advance()
+                beat.wait(0.2)
+
     def _take(self, beat: Beat) -> tuple[ledger.Claim, int] | None:
         """Claim the earliest due step if a seat is free for it; return it with the threads it may use.
 
@@ -231,6 +255,8 @@ class Daemon:
         short clip does not wait for the chunks of a film, which are as long as a minute.
         """
         shop = self._shop
+        if self._alone is not None:
+            return None
         with self._lock:
             dues = list(self._seated.values())
         if len(dues) > self._seats:
@@ -242,6 +268,8 @@ class Daemon:
         with self._sweeping_up, self._lock:
             self._running[claim.step_id] = claim, beat
             self._seated[claim.step_id] = claim.due_at
+        if claim.is_suspect:
+            self._alone = claim.step_id
         # More threads than processors cost memory, and some time: those that run together share them. What is
         # due first has all of them, and the niceness of the others lets it.
         is_first = all(claim.due_at < due for due in dues)
@@ -310,12 +338,12 @@ class Daemon:
 
     def _tidy(self) -> None:
         """Rescue steps whose lease ran out; clear away in B2 and on disk what nobody may read."""
-        shop = self._shop
         # First our own: after the machine was suspended, or starved, their leases are over and they are not lost.
         self._renew()
+        shop, at = self._shop, self._heed_the_clock()
         if time.monotonic() >= self._rescues_from:
             released = ledger.rescue(
-                shop.db, now=now(), max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
+                shop.db, now=at, max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
             )
             _report(released)
         self._tidy_scratch()
@@ -363,17 +391,6 @@ class Daemon:
 def sweep_once(shop: Workshop) -> int:
     """List the bucket to the end once, without working on anything; return how many videos are new."""
     return discovery.sweep(shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: True)
-
-
-def _through_outages(job: Callable[[], None]) -> None:
-    """Run one tick; what an outage kept it from doing, the next one does."""
-    try:
-        job()
-    except Outage as outage:
-        _log.warning("tick_failed", job=job.__name__, code=outage.code, error=outage.detail, hint=outage.hint)
-    except Misconfigured as problem:  # after the start: only a bucket that was deleted since
-        hint = CODES["b2_bucket_gone"].hint
-        _log.error("tick_failed", job=job.__name__, code="b2_bucket_gone", error=str(problem), hint=hint)
 
 
 def _report(released: list[ledger.Released]) -> None:

@@ -30,6 +30,8 @@ except ImportError:  # pragma: no cover - depends on the platform
 BUSY_SECONDS = 30
 LOCKED = "database is locked"  # in SQLite's words
 
+_FROM_BACKUP = 1  # SQLite's user_version, which is 0 in a database that was never a backup
+
 _log = log.get()
 
 
@@ -179,10 +181,24 @@ def backup(engine: Engine, target: Path) -> None:
             source = connection.connection.driver_connection
             assert source is not None
             source.backup(copy)
+            # Whoever opens it will have been elsewhere meanwhile, and has to look at what was published since.
+            copy.execute(f"PRAGMA user_version={_FROM_BACKUP}")
         part.rename(target)
     except (OSError, driver().Error) as error:
         part.unlink(missing_ok=True)
         raise Misconfigured([f"could not write {str(target)!r}: {error}"]) from error
+
+
+def is_restored(engine: Engine) -> bool:
+    """Whether this database is a backup that was put into place, and nobody has looked at the bucket since."""
+    with engine.connect() as connection:
+        return connection.exec_driver_sql("PRAGMA user_version").scalar() == _FROM_BACKUP
+
+
+def note_repaired(engine: Engine) -> None:
+    """Note that a restored database knows what was published since the backup."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA user_version=0")
 
 
 def _alembic() -> alembic.config.Config:

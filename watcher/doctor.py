@@ -141,10 +141,10 @@ def _ffmpeg(settings: config.Settings) -> Iterator[Finding]:
         hint = "Take the ffmpeg that comes with Watcher (remove FFMPEG), or set CONFINE=no."
         yield Finding("confined", "problem", f"this ffmpeg does not start confined: {error}", hint)
         return
-    yield _confinement(ffmpeg.kernel())
+    yield confinement(ffmpeg.kernel())
 
 
-def _confinement(kernel: ffmpeg.Kernel) -> Finding:
+def confinement(kernel: ffmpeg.Kernel) -> Finding:
     """Say how far a hole in ffmpeg, used by a hostile upload, would lead."""
     if kernel.landlock == 0:
         hint = "Use Linux 6.12 or newer with Landlock, or run Watcher as a user that can reach nothing else."

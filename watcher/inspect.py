@@ -78,6 +78,7 @@ def inspect(
         start_seconds=found["start_seconds"] or 0.0,
         duration_seconds=found["duration_seconds"],
         is_duration_trusted=_is_trusted(container, found),
+        is_all_there=_is_all_there(found, size_bytes),
         video=_video(track, picture, found["video"]["keyframes"]),
         audio=_audio(sound, found["audio"]) if sound is not None else None,
     )
@@ -215,6 +216,11 @@ def _is_trusted(container: str, found: dict[str, Any]) -> bool:
     if container not in TRUSTED_FORMATS or not found["duration_seconds"]:
         return False
     return not any(GUESSED in line for line in found["log"])
+
+
+def _is_all_there(found: dict[str, Any], size_bytes: int) -> bool:
+    """Tell whether the header of an AVI counts as many bytes as there are: then its count of frames is no promise."""
+    return bool(found["declared"]) and abs(found["declared"]["bytes"] - size_bytes) <= AVI_SLACK_BYTES
 
 
 def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, Any] | None) -> VideoTrack:

@@ -103,6 +103,7 @@ class Media:
     is_duration_trusted: bool  # False where the demuxer only guesses it from the bit rate
     video: VideoTrack | None
     audio: AudioTrack | None
+    is_all_there: bool = False  # the container counts its bytes, and has them all
     cut: Cut | None = None  # set when all of the above is only what can be read of a file that is cut short
 
 

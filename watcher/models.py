@@ -70,6 +70,7 @@ class OutputKind(StrEnum):
     MP4 = "mp4"
     POSTER = "poster"
     SHEET = "sheet"  # pictures of the storyboard
+    MANIFEST = "manifest"  # lists the others, for a table that has forgotten them
     STORYBOARD = "storyboard"  # the WebVTT that says which one shows which time
 
 
@@ -87,9 +88,10 @@ SALVAGED = "salvaged"
 
 # What of a video's story the operator wants to see of all videos at once.
 TROUBLE = ("failed", "handed_back", "rescued", "retried")
-# What the two indexes that hold few rows are limited to. A query must use the same words to go through them.
+# What the indexes that hold few rows are limited to. A query must use the same words to go through them.
 IS_TROUBLE = text(f"what IN ({', '.join(repr(what) for what in TROUBLE)})")
 HAS_OUTAGES = text("outages > 0")
+IS_OBSOLETE = text("obsolete_at IS NOT NULL")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -221,7 +223,17 @@ class Output(Base):
     __table_args__ = (
         UniqueConstraint("bucket", "file_id", name="outputs_identity"),
         Index("outputs_video", "video_id", "kind"),
-        Index("outputs_obsolete", "obsolete_at"),
+        Index("outputs_name", "name"),
+        Index("outputs_token", "token"),
+        # Of the few alone: with all in it, SQLite takes it for the way to those that are not obsolete, which is
+        # through nearly every row.
+        Index(
+            "outputs_obsolete",
+            "bucket",
+            "obsolete_at",
+            sqlite_where=IS_OBSOLETE,
+            postgresql_where=IS_OBSOLETE,
+        ),
     )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)

@@ -69,6 +69,11 @@ def master(folder: str) -> str:
     return f"{folder}master.m3u8"
 
 
+def manifest(folder: str) -> str:
+    """Return the name of the list of all that is published in `folder`."""
+    return f"{folder}watcher.json"
+
+
 def playlist(folder: str, rung: int | None) -> str:
     """Return the name of the media playlist of a rung (its height), or of the sound."""
     return f"{folder}{'audio' if rung is None else f'{rung}p'}.m3u8"

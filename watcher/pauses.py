@@ -10,9 +10,20 @@ from datetime import datetime, timedelta
 from sqlalchemy.engine import Engine
 
 from watcher import gate, ledger, log
-from watcher.errors import Outage
+from watcher.errors import CODES, Misconfigured, Outage
 
 _log = log.get()
+
+
+def through(job: Callable[[], object]) -> None:
+    """Run one tick; what an outage kept it from doing, the next one does."""
+    try:
+        job()
+    except Outage as outage:
+        _log.warning("tick_failed", job=job.__name__, code=outage.code, error=outage.detail, hint=outage.hint)
+    except Misconfigured as problem:  # after the start: only a bucket that was deleted since
+        hint = CODES["b2_bucket_gone"].hint
+        _log.error("tick_failed", job=job.__name__, code="b2_bucket_gone", error=str(problem), hint=hint)
 
 
 class Pauses:

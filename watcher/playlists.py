@@ -7,7 +7,7 @@ stored and when a playlist goes up is the caller's. Addresses are relative to th
 import math
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from watcher.fragments import Layout
@@ -20,6 +20,8 @@ VERSION = 7
 FIRST_BIT_RATE = 2_200_000
 # Parts end where their last sample does, give or take two frames; a missing chunk or part is longer.
 JOIN_SECONDS = 0.5
+# Two AAC frames: a sound that ends so much later than the picture is as long as that.
+TAIL_SECONDS = 0.05
 
 # Without it players take a growing playlist for a live one, and begin near its end. In media playlists only:
 # in a master libavformat (mpv, VLC, Kodi) takes it for the sign of a media playlist, and refuses the rest.
@@ -94,6 +96,21 @@ def span(layout: Layout, *, first: int = 0, end: int | None = None) -> tuple[int
     if not fragments:
         raise ValueError(f"no fragments from {first} to {end} among {len(layout.fragments)}")
     return (0 if first == 0 else fragments[0].offset), fragments[-1].offset + fragments[-1].size
+
+
+def without_tail(parts: Sequence[Part], end_seconds: float | None) -> tuple[Part, ...]:
+    """Return the sound's `parts` less a last segment that only begins when the picture is over, if it is that short.
+
+    AAC ends with a whole frame, which may make a segment of its own; hls.js waits for ever before such a one.
+    """
+    last = parts[-1]
+    *others, tail = last.segments
+    start = last.starts_at_seconds + math.fsum(segment.duration_seconds for segment in others)
+    if end_seconds is None or start < end_seconds - 0.001 or tail.duration_seconds > TAIL_SECONDS:
+        return tuple(parts)
+    if others:
+        return (*parts[:-1], replace(last, segments=tuple(others)))
+    return tuple(parts[:-1]) or tuple(parts)
 
 
 def target_duration(longest_seconds: float) -> int:

@@ -139,6 +139,18 @@ ALPHA = [
 
 COLOURS = [
     Case(
+        "ycgco.mkv",
+        clip(
+            *FILM,
+            *tags("ycgco", "bt709", "bt709"),
+            matrix=None,
+            pixels="yuv444p",
+            filters=f"{scene.tagged('gbr', 'bt709', 'bt709', 'pc')},zscale=m=ycgco:r=tv,format=yuv444p",
+        ),
+        Film((320, 180), tags="bt709"),
+        "screen recorders",
+    ),
+    Case(
         "hdr10.mp4",
         clip(
             *HEVC,

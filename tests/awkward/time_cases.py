@@ -204,6 +204,7 @@ LIES = [
         "says-nothing.flv", lambda path: _lying_flv(path, 0.0), Film((320, 180), frames=50), "recorded live"
     ),
     Case("says-half-a-second.flv", lambda path: _lying_flv(path, 0.5), Film((320, 180), frames=50)),
+    Case("says-ten-times-as-much.avi", _lying_avi, Film((320, 180), frames=50)),
     Case(
         "streamed.mkv",
         clip(*FILM, "-live", "1", "-f", "matroska"),

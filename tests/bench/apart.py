@@ -23,9 +23,9 @@ class Apart:
         return sum(self.each.values())
 
 
-def cpu_seconds(film: Path, folder: Path) -> Apart:
+def cpu_seconds(film: Path, folder: Path, quality: plan.Quality) -> Apart:
     """Make the ladder, the poster, the storyboard, the sound and its loudness of a 1080p film, one after the other."""
-    made = plan.make(inspect_file(film, folder), plan.Profile())
+    made = plan.make(inspect_file(film, folder), plan.Profile(quality=quality))
     spent: dict[str, float] = {}
     for rung in made.rungs:
         encoding = [

@@ -12,9 +12,9 @@ GRAIN = "noise=alls=4:allf=t"  # a picture that was only enlarged is too easy to
 SOUND = ("-c:a", "aac", "-b:a", "128k", "-ar", "48000")
 
 
-def phone(folder: Path, seconds: float, *, rate: str = "6M") -> Path:
-    """Return a film as phones make them, 1080p H.264 with its index at the end: too large to be copied."""
-    return _film(folder, f"phone-{rate}", "1920:1080", rate, seconds, ending="mov")
+def phone(folder: Path, seconds: float, *, rate: str = "6M", size: str = "1920:1080") -> Path:
+    """Return a film as phones make them, H.264 with its index at the end: too large to be copied."""
+    return _film(folder, f"phone-{rate}", size, rate, seconds, ending="mov")
 
 
 def web(folder: Path, seconds: float) -> Path:

@@ -46,7 +46,7 @@ class Stage:
             WATCH_PREFIX=prefix,
             OUTPUT_PREFIX=f"out-{number}",
             LOG_LEVEL="warning",
-            **{"POLL_SECONDS": "0.2", **settings},
+            **{"POLL_SECONDS": "2", **settings},
         )
         process = house.start("run")
         try:

@@ -19,8 +19,9 @@ from playwright import sync_api
 from theatre import SECONDS
 
 from watcher import config, localb2, workshop
+from watcher.web import playback
 
-AXE = (HERE.parents[1] / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+AXE = (HERE.parents[1] / "watcher/web/node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 VIEWS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
@@ -159,6 +160,66 @@ def test_the_keyboard_alone_finds_and_plays_a_film(
     page.keyboard.press("ArrowRight")
     visited.wait("document.querySelector('video').currentTime > 0.5")
     assert visited.wrong == []
+
+
+WITHOUT_MEDIA_SOURCE = "delete window.MediaSource; delete window.ManagedMediaSource;"
+WITHOUT_HLS_TOO = WITHOUT_MEDIA_SOURCE + "HTMLMediaElement.prototype.canPlayType = () => '';"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "source"),
+    [("", "blob:"), (WITHOUT_MEDIA_SOURCE, "/hls/master.m3u8"), (WITHOUT_HLS_TOO, "/video.mp4")],
+    ids=["hls.js", "native", "mp4"],
+)
+def test_each_browser_plays_in_the_best_way_it_has(
+    finished: House,
+    open_site: site_of_web.Site,
+    visit: Callable[..., Visit],
+    lacking: str,
+    source: str,
+) -> None:
+    visited = visit("about:blank")
+    visited.page.add_init_script(lacking or "0")
+    visited.page.goto(f"{open_site.url}/videos/{finished.rows()['films/A film.mp4']['id']}")
+    assert source in visited.page.evaluate("document.querySelector('video').src")
+    visited.page.evaluate("document.querySelector('video').play()")
+    visited.wait("document.querySelector('video').ended")
+    assert visited.wrong == []
+
+
+def test_playing_goes_on_when_a_link_has_run_out(
+    finished: House,
+    open_site: site_of_web.Site,
+    visit: Callable[..., Visit],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(playback, "LEAST_SPARE", playback.SPARE)  # a new token for each playlist
+    visited = visit("about:blank")
+    seen: set[str] = set()
+    stale: set[str] = set()
+
+    def pass_on(route: sync_api.Route) -> None:
+        token = route.request.url.partition("Authorization=")[2]
+        if token in stale:
+            route.fulfill(status=401, headers={"Access-Control-Allow-Origin": "*"}, body="expired")
+            return
+        seen.add(token)
+        route.continue_()
+
+    visited.page.route("**/file/**", pass_on)
+    visited.page.goto(f"{open_site.url}/videos/{finished.rows()['films/A film.mp4']['id']}")
+    visited.wait("document.querySelector('.player.ready') !== null")
+    visited.page.click("[data-do=play]")
+    visited.wait("document.querySelector('video').currentTime > 0.2")
+    visited.page.click("[data-do=play]")
+    stale |= seen
+    # As after an hour's pause: what was loaded is gone from the buffer, and the last beginning is long ago.
+    visited.page.evaluate("players.values().next().value.begunAt = -Infinity")
+    visited.page.evaluate("players.values().next().value.hls.nextLevel = 0")
+    visited.page.evaluate("players.values().next().value.hls.currentLevel = 1")
+    visited.page.click("[data-do=play]")
+    visited.wait("document.querySelector('video').ended")
+    assert seen - stale
 
 
 @pytest.fixture(scope="module")

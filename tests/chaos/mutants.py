@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ LEDGER = HERE.parent.parent / "watcher" / "ledger"
 AT_ONCE = 2
 NOBODY, CRASHED, MACHINE, EXAMPLE = 0, 3, 4, 5  # exit codes of a child
 # It was loaded before pytest could rewrite its asserts, which it has no need of.
+WITHOUT = ("-p", "no:hypothesispytest")  # which wants to be first to know of the machine
 REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
 # What fences a transition: the state it comes from, and whose it is. That a row is found by its id goes without saying.
 FENCES = re.compile(
@@ -48,6 +50,10 @@ class Mutant:
         return f"{self.module}.{self.function}: {self.condition}"
 
 
+# Nothing is taken out: whoever notices something here notices nothing of the others.
+NONE = Mutant("", "", 0, 0, "")
+
+
 def mutants() -> list[Mutant]:
     """Return the conditions in the WHEREs of the ledger that fence a transition, in the order of the source."""
     found = []
@@ -69,7 +75,7 @@ def main() -> int:
     import sqlalchemy.orm  # noqa: F401
 
     assert "watcher" not in sys.modules
-    waiting = mutants()
+    waiting = [NONE, *mutants()]
     running: dict[int, Mutant] = {}
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
@@ -79,6 +85,8 @@ def main() -> int:
                 code = CRASHED
                 try:
                     code = _try(mutant)
+                except BaseException:  # noqa: BLE001 - told, and an exit code of its own
+                    traceback.print_exc()
                 finally:
                     os._exit(code)
             running[child] = mutant
@@ -105,7 +113,8 @@ def _wheres(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 
 def _try(mutant: Mutant) -> int:
     """Return who notices: NOBODY, MACHINE or EXAMPLE."""
-    sys.meta_path.insert(0, _Finder(mutant))
+    if mutant != NONE:
+        sys.meta_path.insert(0, _Finder(mutant))
     sys.path.insert(0, str(HERE))
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -114,8 +123,11 @@ def _try(mutant: Mutant) -> int:
         import pytest
 
         # A mutated module has no place in the cache of pytest, nor in that of Python.
-        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", REWRITTEN, EXAMPLES])
-    return {pytest.ExitCode.OK: NOBODY, pytest.ExitCode.TESTS_FAILED: EXAMPLE}.get(code, CRASHED)
+        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", REWRITTEN, *WITHOUT, EXAMPLES])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.stderr.write(said.getvalue())
+        return CRASHED
+    return NOBODY if code == pytest.ExitCode.OK else EXAMPLE
 
 
 def _walks() -> bool:

@@ -68,6 +68,7 @@ class Protocol(RuleBasedStateMachine):
         self.void: set[str] = set()  # file ids that nobody may read any more
         self.told: list[tuple[int, str | None, str]] = []
         self.workers: dict[str, str] = {}  # by token
+        self.taken: set[str] = set()  # tokens of attempts that were taken from their workers
         self.seen_at: dict[int, datetime] = {}
 
     def teardown(self) -> None:
@@ -257,6 +258,8 @@ class Protocol(RuleBasedStateMachine):
         held = {step_id for step_id, claim in self.owner.items() if self.workers[claim.token] == worker}
         released = ledger.release_worker(self.db, worker, now=self.now, max_attempts=MAX_ATTEMPTS, hint="")
         self._released(released, held)
+        # It may have gone on for a while after a step was taken from it: only now is it certain to have ended.
+        self.lost |= {token for token in self.taken if self.workers[token] == worker}
 
     @rule(seconds=st.sampled_from([0, 1, 20, 59, 61, 600]))
     def tick(self, seconds: int) -> None:
@@ -286,10 +289,10 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def clear_away(self) -> None:
-        live = self._rows("SELECT id FROM outputs WHERE obsolete_at IS NULL")
+        live = self._rows("SELECT id FROM outputs WHERE obsolete_at IS NULL ORDER BY id")
         for row in self._rows("SELECT id FROM outputs"):
             ledger.forget_output(self.db, row.id)
-        assert self._rows("SELECT id FROM outputs") == live
+        assert self._rows("SELECT id FROM outputs ORDER BY id") == live
         for row in self._rows("SELECT id, token FROM debris"):
             ledger.forget_debris(self.db, row.id)
             self.lost.discard(row.token)
@@ -460,6 +463,7 @@ class Protocol(RuleBasedStateMachine):
         assert kept <= {each.step_id for each in released} <= expected
         for each in released:
             assert each.is_failed == (self.owner[each.step_id].attempt >= MAX_ATTEMPTS)
+            self.taken.add(self.owner[each.step_id].token)
             self._lose(self.owner[each.step_id])
         for video_id in failed:
             self._end_video(video_id, "failed", None)

@@ -5,14 +5,18 @@ hammered on: requests are counted.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from house import House, clip, wait_for
+
 from watcher import bucket as door
-from watcher import localb2
+from watcher import config, daemon, localb2, retry, stats, workshop
 from watcher.beat import Beat
 from watcher.bucket import session, trouble
 from watcher.errors import Misconfigured, Outage
@@ -206,3 +210,53 @@ def test_lasting_trouble_is_named_and_not_hammered_on(place: Place, operation: s
     assert place.b2.calls["b2_authorize_account"] <= trouble.TRIES + 1
     place.b2.faults.clear()
     assert place.there() == BEFORE  # nothing half done is left
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip(tmp_path_factory.mktemp("clip") / "clip.mov", seconds=1, size="160x90")
+
+
+@pytest.mark.parametrize(
+    "operation", ["b2_list_file_names", "b2_download_file_by_id", "b2_get_upload_url", "b2_upload_file"]
+)
+def test_an_outage_is_waited_for_wherever_it_strikes_and_no_attempt_counts(
+    b2: localb2.LocalB2, tmp_path: Path, clip_file: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
+    house = House(tmp_path, b2)
+    for number in range(2):
+        house.upload(clip_file, f"{number}.mov")
+    with workshop.opened(config.load(house.environment)) as shop:
+        daemon.sweep_once(shop)
+        b2.faults.append(localb2.Fault(operation, times=-1, **said(403, "cap_exceeded")))  # type: ignore[arg-type]
+        every = timedelta(seconds=0.5)
+        with daemon.Daemon(shop, seats=2, poll_every=every, drain=timedelta(seconds=10)) as worker:
+            wait_for(lambda: bool(stats.pauses(shop.readings, now=daemon.now())), "the outage to be told")
+            b2.faults.clear()
+            assert worker.wait(until_idle=True)
+        assert stats.counts(shop.readings) == {"completed": 2}
+        steps = [step for video_id in (1, 2) for step in stats.steps(shop.readings, video_id)]
+    assert {step.attempts for step in steps if step.kind != "announce"} == {1}
+    assert house.unaccounted() == set()
+
+
+def test_a_film_that_b2_never_gives_holds_no_other_up(
+    b2: localb2.LocalB2, tmp_path: Path, clip_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.5))
+    house = House(tmp_path, b2)
+    bad = house.upload(clip_file, "bad.mov")
+    asked = said(503, "service_unavailable", **{"Retry-After": "6"})  # more than is waited inside a call
+    fault = localb2.Fault("b2_download_file_by_id", times=-1, only=bad, **asked)  # type: ignore[arg-type]
+    b2.faults.append(fault)
+    for number in range(3):
+        house.upload(clip_file, f"{number}.mov")
+    with workshop.opened(config.load(house.environment)) as shop:
+        every = timedelta(seconds=0.5)
+        with daemon.Daemon(shop, seats=2, poll_every=every, drain=timedelta(seconds=10)) as worker:
+            wait_for(lambda: stats.counts(shop.readings).get("completed") == 3, "the others")
+            assert house.rows()["bad.mov"]["status"] in ("pending", "running")
+            b2.faults.clear()
+            assert worker.wait(until_idle=True)
+        assert stats.counts(shop.readings) == {"completed": 4}

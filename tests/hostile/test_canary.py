@@ -180,7 +180,7 @@ def _check_outputs(house: House, target: traps.Bait, work: Path) -> None:
         path = work / f"output-{number}"
         house.bucket.download(ids[0], path, beat=Beat())
         data = path.read_bytes()
-        for secret in (WORDS, target.url, str(target.film), "/etc/passwd"):
+        for secret in (WORDS, target.url, str(target.film), "/etc/fstab"):
             told = secret.encode() in data
             # Playlists name the parts, whose folder is named after the source: see `object_names`.
             assert not told or name.endswith((".m3u8", ".vtt")), f"{name} holds {secret}"
@@ -196,8 +196,16 @@ def _check_trace(trace: str, folder: Path, target: traps.Bait) -> None:
     assert not [line for line in lines if re.match(r"\d+ open\w*\(.*secret-canary", line)]
     assert not [line for line in lines if f"htons({target.port})" in line]
     own = room.of_prober(ffmpeg.PROBER, ()).readable + room.of_ffmpeg(BINARY, ()).readable
-    allowed = (*own, sys.prefix, str(folder / "scratch"), *HARMLESS)
-    assert sorted(path for path in seen if path.startswith("/") and not path.startswith(allowed)) == []
+    allowed = (
+        *own,
+        sys.prefix,
+        str(folder / "scratch"),
+        *HARMLESS,
+        str(Path(sys.executable).resolve().parent),
+    )
+    foreign = {path for path in seen if path.startswith("/") and not path.startswith(allowed)}
+    # As it starts, Python looks for a home (in vain: it may not read it), and into folders that it may import from.
+    assert foreign <= {"/etc/passwd", str(Path(ffmpeg.__file__).parents[2])}
 
 
 def _children(lines: list[str]) -> list[tuple[str, str]]:

@@ -97,7 +97,7 @@ def carriers(bait: Bait, folder: Path) -> Iterator[tuple[str, bytes]]:
     # WritingApp becomes NextFilename: the next film of a linked chain.
     place = matroska.index(b"\x57\x41")
     size = matroska[place + 2] & 0x7F
-    link = b"\x3e\x83\xbb" + bytes([0x80 | size - 1]) + b"/etc/passwd".ljust(size - 1, b"\0")
+    link = b"\x3e\x83\xbb" + bytes([0x80 | size - 1]) + b"/etc/fstab".ljust(size - 1, b"\0")
     yield "linked.mkv", matroska[:place] + link[: size + 3] + matroska[place + 3 + size :]
     yield (
         "locator.mxf",

@@ -12,7 +12,15 @@ from watcher.command.inputs import (
     VIDEO_FORMATS,
     protocols,
 )
-from watcher.command.picture import KEYFRAME_SECONDS, VIDEO, before_chunk, rung_file, video, video_chunk
+from watcher.command.picture import (
+    KEYFRAME_SECONDS,
+    LATE_SECONDS,
+    VIDEO,
+    before_chunk,
+    rung_file,
+    video,
+    video_chunk,
+)
 from watcher.command.sound import AUDIO, audio, loudness
 from watcher.command.stills import POSTER, SHEETS, poster, storyboard
 
@@ -24,6 +32,7 @@ __all__ = [
     "AUDIO_FORMATS",
     "FRAGMENTED",
     "KEYFRAME_SECONDS",
+    "LATE_SECONDS",
     "OWN_FORMAT",
     "PACKAGE",
     "POSTER",

@@ -1,6 +1,6 @@
 """The filters that bring any picture to what every screen shows: the right size, opaque, 8 bits, no HDR. Pure."""
 
-from watcher.media import VideoTrack
+from watcher.media import RARE_MATRICES, VideoTrack
 
 # How the names of pixel formats begin that hold brightness and colour apart; the others are RGB.
 LUMA_FORMATS = ("yuv", "yuy", "nv", "gray", "ya", "p0", "p2", "p4", "uyvy", "y2", "xv", "ayuv", "vuy")
@@ -48,11 +48,14 @@ def _opened(track: VideoTrack) -> list[str]:
             said |= {"color_primaries": "bt709", "color_trc": "bt709"}
     if track.has_other_colours:
         said["color_trc"] = track.color_transfer or "bt709"
-        said["color_primaries"] = track.color_primaries or ("bt2020" if track.is_hdr else "bt709")
+        primaries = track.color_primaries or ("bt2020" if track.is_hdr else "bt709")
+        said["color_primaries"] = primaries
         if not _is_luma_free(track):
-            said["colorspace"] = track.color_space or ("bt2020nc" if track.is_hdr else "bt709")
+            said["colorspace"] = track.color_space or ("bt2020nc" if primaries == "bt2020" else "bt709")
             said["range"] = track.color_range or "tv"
     filters = ["setparams=" + ":".join(f"{key}={value}" for key, value in said.items())] if said else []
+    if track.color_space in RARE_MATRICES:  # which swscale refuses, even to resize
+        filters.append(f"zscale=m={'bt2020nc' if track.color_primaries == 'bt2020' else 'bt709'}")
     if track.has_alpha:
         filters += ["format=gbrap", "premultiply=inplace=1"]
     return filters

@@ -144,9 +144,10 @@ def _video(
 
 
 def _late(media: Media) -> float:
-    """Return how many seconds after the start the source's picture begins."""
+    """Return how many seconds the first picture is drawn out, because it begins later than the sound."""
     track = media.video
-    return max(0.0, (track.start_seconds or 0.0) - media.start_seconds) if track is not None else 0.0
+    late = (track.start_seconds or 0.0) - media.start_seconds if track is not None else 0.0
+    return late if late > command.LATE_SECONDS else 0.0
 
 
 def _check_picture(facts: dict[str, Any], width: int, height: int) -> None:

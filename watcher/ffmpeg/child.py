@@ -91,7 +91,10 @@ def execute(
     def check() -> None:
         beat.check()
         if time.monotonic() > deadline and limits.clock:
-            raise Failure("source_too_costly", f"it was stopped after {limits.clock.total_seconds():.0f} s")
+            raise Failure(
+                "source_too_costly",
+                f"it was stopped after {limits.clock.total_seconds():.0f} s, MAX_STEP_SECONDS",
+            )
 
     try:
         with contextlib.ExitStack() as stack:

@@ -104,7 +104,9 @@ def run(
     def progress(line: str) -> None:
         listener.progress(line)
         if longest is not None and listener.made > longest:
-            raise Failure("source_too_long", f"it goes on after {longest.total_seconds():.0f} s")
+            raise Failure(
+                "source_too_long", f"it goes on after {longest.total_seconds():.0f} s, MAX_DURATION_SECONDS"
+            )
 
     started = time.monotonic()
     code = child.execute(

@@ -6,6 +6,7 @@ Losing is normal. Nothing here calls B2, ffmpeg or a clock.
 
 from watcher.ledger._steps import INSPECT_WEIGHT
 from watcher.ledger.admin import Requeued, forget_debris, forget_output, requeue
+from watcher.ledger.adoption import FACTS, adopt, note_stray
 from watcher.ledger.claims import Claim, claim, renew
 from watcher.ledger.ends import cancel_gone, fail, hand_back, note_lost, skip
 from watcher.ledger.intake import Found, Recorded, cancel_absent, count_transactions, record_page
@@ -23,6 +24,7 @@ from watcher.ledger.results import (
 )
 
 __all__ = [
+    "FACTS",
     "INSPECT_WEIGHT",
     "Claim",
     "Found",
@@ -33,6 +35,7 @@ __all__ = [
     "Released",
     "Requeued",
     "What",
+    "adopt",
     "cancel_absent",
     "cancel_gone",
     "claim",
@@ -46,6 +49,7 @@ __all__ = [
     "forget_output",
     "hand_back",
     "note_lost",
+    "note_stray",
     "pause",
     "publish",
     "record_page",

@@ -25,6 +25,7 @@ class Claim:
     token: str
     attempt: int  # 1 for the first
     outages: int
+    is_suspect: bool  # the worker of the attempt before died: this step may have killed it
     bucket_id: str
     file_id: str
     name: str
@@ -80,7 +81,14 @@ def claim(
                 finished_at=None,
             )
             .returning(
-                Step.id, Step.video_id, Step.kind, Step.ordinal, Step.attempts, Step.outages, Step.due_at
+                Step.id,
+                Step.video_id,
+                Step.kind,
+                Step.ordinal,
+                Step.attempts,
+                Step.outages,
+                Step.due_at,
+                Step.error_code,
             )
         ).first()
         if row is None:
@@ -107,6 +115,7 @@ def claim(
         token=token,
         attempt=row.attempts,
         outages=row.outages,
+        is_suspect=row.error_code == "worker_lost",
         due_at=row.due_at,
         bucket_id=video.bucket_id,
         file_id=video.file_id,

@@ -25,6 +25,7 @@ from watcher.models import (
     VideoStatus,
 )
 
+WHOLE_AGAIN = "Upload the file again, if there is a whole one: it takes the place of what was salvaged."
 _STREAMED = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART)
 
 
@@ -120,7 +121,7 @@ def publish(db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], no
     with db.begin() as connection:
         if not claims.change(connection, claim, token=claim.token):
             return False
-        _add_outputs(connection, claim, outputs, now)
+        add_outputs(connection, claim.video_id, claim.token, outputs, now)
         if any(output.kind in _STREAMED for output in outputs):
             _steps.wake_announce(connection, claim.video_id, now)
     return True
@@ -151,7 +152,7 @@ def finish(
     with db.begin() as connection:
         if not claims.complete(connection, claim, now, loss):
             return False
-        _add_outputs(connection, claim, outputs, now)
+        add_outputs(connection, claim.video_id, claim.token, outputs, now)
         if sound is not None:
             connection.execute(update(Video).where(Video.id == claim.video_id).values(**asdict(sound)))
         # Without an output, too: the picture need not wait for sound that is not there.
@@ -162,7 +163,12 @@ def finish(
             detail |= {"error_code": loss.code, "error": loss.detail}
         _after(connection, claim, now, detail=detail)
         if claim.kind == StepKind.PACKAGE:
-            _complete_video(connection, claim, outputs, loss, now)
+            told = (
+                {"reason": SALVAGED, "error_code": loss.code, "error": loss.detail, "hint": WHOLE_AGAIN}
+                if loss
+                else {}
+            )
+            complete_video(connection, claim.video_id, claim.bucket_id, claim.name, outputs, told, now)
         crashpoint.here("commit")
     return True
 
@@ -174,7 +180,7 @@ def finish_announce(
     with db.begin() as connection:
         if not claims.complete(connection, claim, now):
             return False
-        _add_outputs(connection, claim, outputs, now)
+        add_outputs(connection, claim.video_id, claim.token, outputs, now)
         connection.execute(
             update(Video)
             .where(Video.id == claim.video_id)
@@ -199,31 +205,32 @@ def _after(connection: Connection, claim: claims.Claim, now: datetime, *, detail
     claims.record(connection, claim, "finished", now, detail)
 
 
-def _add_outputs(
-    connection: Connection, claim: claims.Claim, outputs: Sequence[NewOutput], now: datetime
+def add_outputs(
+    connection: Connection, video_id: int, token: str, outputs: Sequence[NewOutput], now: datetime
 ) -> None:
     """Record outputs, and retire the objects of the same names that they take the place of."""
-    run = connection.execute(select(Video.run).where(Video.id == claim.video_id)).scalar_one()
+    run = connection.execute(select(Video.run).where(Video.id == video_id)).scalar_one()
     for output in outputs:
         _steps.retire(connection, now, Output.bucket == output.bucket, Output.name == output.name)
         connection.execute(
-            insert(Output).values(
-                video_id=claim.video_id, run=run, token=claim.token, published_at=now, **asdict(output)
-            )
+            insert(Output).values(video_id=video_id, run=run, token=token, published_at=now, **asdict(output))
         )
 
 
-def _complete_video(
+def complete_video(
     connection: Connection,
-    claim: claims.Claim,
+    video_id: int,
+    bucket_id: str,
+    name: str,
     outputs: Sequence[NewOutput],
-    loss: Failure | None,
+    told: Mapping[str, Any],
     now: datetime,
 ) -> None:
+    """Complete a video with all its outputs recorded; `told` are more of its columns."""
     main = next(output for output in outputs if output.kind == OutputKind.MP4)
     connection.execute(
         update(Video)
-        .where(Video.id == claim.video_id)
+        .where(Video.id == video_id)
         .values(
             status=VideoStatus.COMPLETED,
             progress=1.0,
@@ -233,24 +240,21 @@ def _complete_video(
             duration_seconds=main.duration_seconds,
             width=main.width,
             height=main.height,
-            reason=SALVAGED if loss else None,
-            error_code=loss.code if loss else None,
-            error=loss.detail if loss else None,
-            hint=loss.hint if loss else None,
+            **{"reason": None, "error_code": None, "error": None, "hint": None, **told},
         )
     )
-    _retire_what_is_replaced(connection, claim, now)
-    _events.add(connection, claim.video_id, "completed", now)
+    _retire_what_is_replaced(connection, video_id, bucket_id, name, now)
+    _events.add(connection, video_id, "completed", now)
 
 
-def _retire_what_is_replaced(connection: Connection, claim: claims.Claim, now: datetime) -> None:
+def _retire_what_is_replaced(
+    connection: Connection, video_id: int, bucket_id: str, name: str, now: datetime
+) -> None:
     """Retire the outputs of this video's earlier runs, and of the older versions of its source."""
-    run = select(Video.run).where(Video.id == claim.video_id).scalar_subquery()
-    _steps.retire(connection, now, Output.video_id == claim.video_id, Output.run != run)
-    _steps.retire(connection, now, Output.video_id == claim.video_id, Output.kind == OutputKind.POSTER_PART)
-    older = select(Video.id).where(
-        Video.bucket_id == claim.bucket_id, Video.name == claim.name, Video.id != claim.video_id
-    )
+    run = select(Video.run).where(Video.id == video_id).scalar_subquery()
+    _steps.retire(connection, now, Output.video_id == video_id, Output.run != run)
+    _steps.retire(connection, now, Output.video_id == video_id, Output.kind == OutputKind.POSTER_PART)
+    older = select(Video.id).where(Video.bucket_id == bucket_id, Video.name == name, Video.id != video_id)
     _steps.retire(connection, now, Output.video_id.in_(older))
     connection.execute(
         update(Video)

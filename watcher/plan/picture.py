@@ -7,9 +7,10 @@ from watcher.media import Media, VideoTrack
 from watcher.plan.values import Profile, Quality, Rung, VideoPlan
 
 # (x264 preset, CRF). At equal quality veryfast needs 16 % fewer bits than superfast, fast 31 % fewer, medium
-# 35 % (measured at VMAF 93); each step costs about 1.5 times the CPU.
+# 35 % (measured at VMAF 93). The CRFs are those at which a film with grain came out about equally good, within two
+# points of VMAF (tests/bench/quality.py): the same CRF is worth less with a faster preset.
 PRESETS: dict[Quality, tuple[str, int]] = {
-    "fast": ("veryfast", 23),
+    "fast": ("veryfast", 22),
     "balanced": ("fast", 22),
     "small": ("medium", 23),
 }

@@ -21,7 +21,7 @@ def scan(container: Any, how: str) -> dict[str, Any]:
         track = found.setdefault(packet.stream.index, _empty_track(packet.stream.type))
         track["packets"] += 1
         track["keyframes"] += packet.is_keyframe
-        track["corrupt"] += packet.is_corrupt
+        track["corrupt"] += packet.is_corrupt or (how == "keyframes" and _is_malformed(packet))
         _note_times(track, packet)
         is_wanted = how == "keyframes" or (how == "start" and track["keyframes"] == 1)
         if is_wanted and packet.stream.type == "video" and packet.is_keyframe:
@@ -52,6 +52,24 @@ def _note_times(track: dict[str, Any], packet: Any) -> None:
     track["first"] = shown if track["first"] is None else min(track["first"], shown)
     track["last"] = shown if track["last"] is None else max(track["last"], shown)
     track["end"] = end if track["end"] is None else max(track["end"], end)
+
+
+def _is_malformed(packet: Any) -> bool:
+    """Tell whether the units of an H.264 packet do not fill it, as when a part of it was written over.
+
+    Each comes after its length (ISO/IEC 14496-15). Damage within a unit shows only when it is decoded.
+    """
+    head = packet.stream.codec_context.extradata or b""
+    if packet.stream.codec_context.name != "h264" or len(head) < 5 or head[0] != 1:
+        return False
+    width = (head[4] & 3) + 1
+    data, place = memoryview(packet), 0
+    while place + width < len(data):
+        size = int.from_bytes(data[place : place + width])
+        if size == 0:
+            return True
+        place += width + size
+    return place != len(data)
 
 
 def _decoded_alone(packet: Any) -> tuple[int, int] | None:

@@ -66,6 +66,7 @@ def obsolete_outputs(db: Engine, *, bucket: str, limit: int) -> Sequence[Row[int
         return connection.execute(
             select(Output.id, Output.video_id, Output.file_id, Output.name)
             .where(Output.bucket == bucket, Output.obsolete_at.is_not(None))
+            .order_by(Output.obsolete_at)  # and so through their own index, not past all of the bucket's
             .limit(limit)
         ).all()
 

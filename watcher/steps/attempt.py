@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -151,3 +151,10 @@ def _seconds(claim: ledger.Claim, facts: media.Media, made: plan.Plan, most: ffm
         return whole
     chunk = made.chunks[claim.ordinal]
     return max((whole if chunk.end_seconds is None else chunk.end_seconds) - chunk.start_seconds, 0.0)
+
+
+def check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
+    """Raise unless the recorded parts are `expected` many without a gap, and at least one."""
+    found = [part.ordinal for part in parts]
+    if not found or found != list(range(expected)):
+        raise Failure("output_invalid", f"of {expected} parts only these are recorded: {found}")

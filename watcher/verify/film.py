@@ -49,7 +49,7 @@ def package(
         _check_time("sound", sound.first - audio.first)
         _check_time("sound", sound.end - audio.end)
     end = max(picture.end, sound.end if sound is not None else 0)
-    declared = None if media.container in tracks.SELF_CHECKING_FORMATS else tracks.declared(media)
+    declared = tracks.promised(media)
     if is_whole and declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"it ends early; {tracks.readable(end, declared)}")
     return picture, sound

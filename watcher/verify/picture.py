@@ -23,11 +23,11 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
     declared = tracks.declared_end(media, track.frames, track.start_seconds, track.duration_seconds)
     readable = tracks.readable(end, declared or tracks.declared(media))
     if report.is_cut or tracks.is_short(read, track.frames):
-        raise Failure("source_truncated", f"{tracks.cut(read, track.frames, report)}; {readable}")
+        raise Failure("source_truncated", f"{tracks.cut(read, track.frames)}; {readable}\n{report.text}")
     is_damaged = bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
-    if declared is None and media.container not in tracks.SELF_CHECKING_FORMATS:
+    if declared is None:
         # The container's duration may be that of the sound alone; `package` knows how long that is.
-        declared = tracks.declared(media) if media.audio is None or is_damaged else None
+        declared = tracks.promised(media) if media.audio is None or is_damaged else None
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if is_damaged:
@@ -35,11 +35,11 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
         raise Failure(
             "source_damaged",
             f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, {report.corrupt_packets} "
-            f"packets are incomplete; readable: {frames} of {frames + errors} frames: {report.text}",
+            f"packets are incomplete; readable: {frames} of {frames + errors} frames\n{report.text}",
         )
     if read and read.frames == 0:
         raise Failure(
-            "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing: {report.text}"
+            "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing\n{report.text}"
         )
 
 
@@ -62,6 +62,8 @@ def video_output(
     wrote, read = report.wrote.get((0, 0)), report.read.get((0, track.index))
     tracks.check_written(wrote, found)
     # What x264 marks as a keyframe is one; that the first decodes shows that the head fits the pictures.
+    if is_copy and found.corrupt:
+        raise Failure("output_invalid", f"{found.corrupt} packets of the source are malformed")
     if found.keyframes == 0 or found.pictures < (found.keyframes if is_copy else 1):
         raise Failure(
             "output_invalid", f"{found.pictures} of {found.keyframes} keyframes can be decoded alone"
@@ -118,7 +120,7 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
     reached = end if found is not None else chunk.start_seconds
     readable = tracks.readable(reached, declared or tracks.declared(media))
     if report.is_cut:
-        raise Failure("source_truncated", f"the file ends too early; {readable}: {report.text}")
+        raise Failure("source_truncated", f"the file ends too early; {readable}\n{report.text}")
     if chunk.end_seconds is None and declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if has_errors(media, report):
@@ -128,13 +130,13 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
         raise Failure(
             "source_damaged",
             f"{(read.errors or 0) if read else 0} frames {stretch} cannot be decoded, {report.corrupt_frames} are "
-            f"corrupt; readable: {frames} {stretch}: {report.text}",
+            f"corrupt; readable: {frames} {stretch}\n{report.text}",
         )
     if found is None and chunk.start_seconds > 0:
-        raise Failure("source_truncated", f"the file ends too early; {readable}: {report.text}")
+        raise Failure("source_truncated", f"the file ends too early; {readable}\n{report.text}")
     if found is None:
         raise Failure(
-            "no_picture", f"no picture comes of the first seconds; readable: nothing: {report.text}"
+            "no_picture", f"no picture comes of the first seconds; readable: nothing\n{report.text}"
         )
 
 

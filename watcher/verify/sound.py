@@ -21,14 +21,16 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
     declared = tracks.declared_end(media, track.packets, track.start_seconds, track.duration_seconds)
     readable = tracks.readable(end, declared or tracks.declared(media))
     if report.is_cut or tracks.is_short(read, track.packets):
-        raise Failure("source_truncated", f"the sound: {tracks.cut(read, track.packets, report)}; {readable}")
+        raise Failure(
+            "source_truncated", f"the sound: {tracks.cut(read, track.packets)}; {readable}\n{report.text}"
+        )
     if read is not None:
         allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
         if (read.errors or 0) > allowed or read.frames == 0:
             raise Failure(
                 "source_damaged",
                 f"{read.errors or 0} packets of sound cannot be decoded; readable: "
-                f"{max(0, read.packets - (read.errors or 0))} of {read.packets} packets: {report.text}",
+                f"{max(0, read.packets - (read.errors or 0))} of {read.packets} packets\n{report.text}",
             )
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the sound ends early; {readable}")

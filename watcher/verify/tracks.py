@@ -30,6 +30,7 @@ class Found:
     end: float
     key_times: tuple[float, ...]
     sizes: tuple[tuple[int, int], ...] = ()  # of the keyframes that were decoded, each once
+    corrupt: int = 0  # packets that are not what they should be, as far as one sees without decoding them
     # How much later than the sound the picture begins in the source; its first frame is shown that much longer.
     late: float = 0.0
 
@@ -47,7 +48,7 @@ class Found:
 def read(scan: dict[str, Any], kind: str, *, late: float = 0.0) -> list[Found]:
     """Return the tracks of one kind ("video", "audio") from a prober's scan; those without times are left out."""
     found = [dict(one) for _, one in sorted(scan.items()) if one["type"] == kind and one["first"] is not None]
-    names = ("packets", "keyframes", "pictures", "first", "first_decode", "last", "end")
+    names = ("packets", "keyframes", "pictures", "corrupt", "first", "first_decode", "last", "end")
     return [
         Found(
             **{name: one[name] or 0 for name in names},
@@ -76,11 +77,11 @@ def is_short(read: Read | None, indexed: int | None) -> bool:
     return read is not None and indexed is not None and read.packets < indexed
 
 
-def cut(read: Read | None, indexed: int | None, report: Report) -> str:
+def cut(read: Read | None, indexed: int | None) -> str:
     """Return how a source is cut short, for an error."""
     if read is not None and indexed is not None:
         return f"{read.packets} of {indexed} packets could be read"
-    return f"the file ends in the middle: {report.text}"
+    return "the file ends in the middle"
 
 
 def readable(seconds: float, declared: float | None) -> str:
@@ -93,6 +94,11 @@ def readable(seconds: float, declared: float | None) -> str:
 def declared(media: Media) -> float | None:
     """Return the length that the container declares, where that can be trusted."""
     return media.duration_seconds if media.is_duration_trusted else None
+
+
+def promised(media: Media) -> float | None:
+    """Return the declared length where nothing but that shows a file to be cut short."""
+    return None if media.container in SELF_CHECKING_FORMATS or media.is_all_there else declared(media)
 
 
 def declared_end(

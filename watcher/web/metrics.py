@@ -4,6 +4,7 @@ The figures are read from the table when they are asked for, so they are those o
 restart. `grafana.json` beside this file shows them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -106,6 +107,16 @@ class Figures(Collector):
         for code, count in queue.outages.items():
             outages.add_metric([code], count)
         yield outages
+
+        paused = GaugeMetricFamily(
+            "watcher_paused_daemons",
+            "Daemons that do not list, or take no steps, at present, by error code.",
+            labels=["what", "code"],
+        )
+        paused_for = Counter((pause.what, pause.code) for pause in stats.pauses(self._db, now=self._now))
+        for labels, count in paused_for.items():
+            paused.add_metric(labels, count)
+        yield paused
 
     def _listings(self) -> Iterator[Metric]:
         sweeps = CounterMetricFamily(

@@ -37,6 +37,7 @@ def gallery(
 ) -> str:
     """Show the videos, newest first: all, those in one state, or those whose names hold `q`."""
     chosen = VideoStatus(status) if status in list(VideoStatus) else None
+    now = _now()
     page = stats.page(db, before=before, status=chosen, search=q.strip(), limit=SHOWN)
     counts = tally.by_status()
     return views.render(
@@ -50,7 +51,8 @@ def gallery(
         search=q.strip(),
         before=before,
         swept_at=stats.last_sweep(db),
-        now=_now(),
+        pauses=shown.pauses(stats.pauses(db, now=now)),
+        now=now,
     )
 
 
@@ -86,6 +88,7 @@ def operations(db: Readings, tally: Tally, settings: Settings) -> str:
     return views.render(
         "operations.html",
         queue=stats.queue(db, now),
+        pauses=shown.pauses(stats.pauses(db, now=now)),
         counts=tally.by_status(),
         failures=sorted(
             ((code, count) for (_, code), count in tally.by_error().items() if code), key=lambda one: -one[1]

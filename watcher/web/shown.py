@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from watcher import display
+from watcher.errors import CODES
 from watcher.models import TROUBLE, OutputKind
 
 GAP = 0.28  # of a column's width, between two bars
@@ -92,6 +93,32 @@ class Trouble:
 def troubles(rows: Sequence[Any]) -> list[Trouble]:
     """Return events of several videos in words."""
     return [Trouble(row.video_id, row.name, _in_words(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """What a daemon does not do at present, and why."""
+
+    what: str
+    code: str
+    detail: str
+    hint: str
+    since: datetime
+
+
+def pauses(rows: Sequence[Any]) -> list[Paused]:
+    """Return the pauses of daemons in words."""
+    words = {"listing": "The bucket cannot be listed", "work": "Work is paused"}
+    return [
+        Paused(
+            what=words.get(row.what, row.what),
+            code=row.code,
+            detail=row.detail,
+            hint=CODES[row.code].hint if row.code in CODES else "",
+            since=row.since,
+        )
+        for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ def _facts(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     if isinstance(error, RequestValidationError):
-        places = ", ".join(".".join(str(step) for step in one["loc"][1:]) for one in error.errors())
-        return 422, f"This is not a value that can be asked for: {places}."
+        wrong = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
+        return 422, f"This cannot be asked for: {'; '.join(wrong)}."
     if isinstance(error, Outage):
         return 503, f"{error.detail} {error.hint}"
     assert isinstance(error, Misconfigured)

@@ -4,6 +4,7 @@
 
 const STEP = 5; // seconds, of the arrow keys
 const LEAP = 15; // of page up and down
+const CLOSE = 0.5; // seconds before the end at which a stall can only be the end
 const CALM = 10_000; // milliseconds between two new beginnings after a failure
 
 class Player {
@@ -18,6 +19,7 @@ class Player {
       this.begin(0);
       this.takeOver();
     } else if (this.canHls && this.video.canPlayType("application/vnd.apple.mpegurl")) {
+      this.video.crossOrigin = "anonymous"; // Chromium takes segments of another origin only like this
       this.video.src = box.dataset.hls;
     } else if (box.dataset.mp4) {
       this.video.src = box.dataset.mp4;
@@ -60,8 +62,11 @@ class Player {
     }
   }
 
-  hlsFailed({ type, fatal }) {
-    if (!fatal) return;
+  hlsFailed({ type, details, fatal }) {
+    if (!fatal) {
+      if (details === Hls.ErrorDetails.BUFFER_STALLED_ERROR) this.endIfOver();
+      return;
+    }
     if (performance.now() - this.begunAt > CALM) {
       // Such as a link that has run out: a new playlist has new ones.
       const { currentTime, paused } = this.video;
@@ -78,6 +83,14 @@ class Player {
       if (!paused) this.video.play().catch(() => {});
     } else {
       this.fail("The video cannot be loaded. If it stays like this, run watcher doctor: the bucket may not let this page read it.");
+    }
+  }
+
+  // hls.js waits for ever for a last bit of sound that begins after the last picture, and so does not fit in.
+  endIfOver() {
+    const isWhole = this.hls.levels[this.hls.currentLevel]?.details?.live === false;
+    if (isWhole && this.video.duration - this.video.currentTime < CLOSE) {
+      this.hls.trigger(Hls.Events.BUFFER_EOS, { type: "audio" });
     }
   }
 
