@@ -4,11 +4,12 @@ import dataclasses
 import io
 import math
 import re
+import sys
 from pathlib import Path
 
 import av
 import pytest
-from clips import bench, cut, inspect_file, make, run
+from clips import BINARY, bench, cut, inspect_file, make, run
 
 from watcher import command, encode, fragments, plan
 from watcher.errors import Failure, Outage
@@ -274,6 +275,30 @@ def test_a_source_that_ends_early_is_truncated_in_its_last_chunk(tmp_path: Path)
         encode.video_chunk(short, found, made, made.chunks[-1], bench(tmp_path))
 
     assert caught.value.code == "source_truncated"
+
+
+def test_an_output_that_lost_its_end_is_not_blamed_on_the_source(tmp_path: Path) -> None:
+    """The source is cut short for good; an encoder's file that was not written to its end is made again."""
+    source = numbered(tmp_path / "film.mp4", seconds=14)
+    media = inspect_file(source, tmp_path)
+    made = encoded_plan(media)
+    encoder = tmp_path / "ffmpeg"
+    half = "path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])"
+    encoder.write_text(
+        f"#!{sys.executable} -IS\n"
+        "import pathlib, subprocess, sys\n"
+        f"code = subprocess.call([{str(BINARY)!r}, *sys.argv[1:]])\n"
+        f"for path in pathlib.Path().glob('*.mp4'): {half}\n"
+        "sys.exit(code)\n"
+    )
+    encoder.chmod(0o755)
+    table = bench(tmp_path)
+    table = dataclasses.replace(
+        table, binary=encoder, limits=dataclasses.replace(table.limits, is_confined=False)
+    )
+    with pytest.raises(Failure) as caught:
+        encode.video_chunk(source, media, made, made.chunks[-1], table)
+    assert caught.value.code == "output_invalid"
 
 
 def test_a_missing_chunk_is_noticed_when_the_film_is_stitched(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
     track = media.video
     if track is None:
         raise ValueError("there is no picture to verify")
+    if found is not None:  # first: an output that lost its end is no sign of a source that is cut short
+        tracks.check_written(report.wrote.get((0, 0)), found)
     end = found.end - (found.first - found.first_decode) if found is not None else 0.0
     if chunk.is_whole:
         video_source(media, report, end=end)
