@@ -15,7 +15,9 @@ from watcher import config, web
 def served(settings: config.Settings) -> Iterator[str]:
     """Serve the application on 127.0.0.1 for as long as the block runs; gives its base URL."""
     app = web.create(settings)
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+    # asyncio answers without delay only where the socket says that it speaks TCP; create_server's does not.
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)) as listener:
+        listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -185,6 +185,21 @@ def test_an_attempt_handed_back_does_not_count(db: Engine) -> None:
     assert (again.attempt, again.outages) == (1, 1)
 
 
+def test_an_outage_holds_back_the_videos_other_steps_and_no_other_video(db: Engine) -> None:
+    record(db, found("f1"), found("f2", "other.mov"), found("f3", "third.mov"))
+    plan_steps(db, claim(db))
+    other, third, video = claim(db), claim(db), claim(db)
+    assert (other.name, third.name, video.name) == ("other.mov", "third.mov", "clip.mov")
+    ledger.hand_back(db, third, code="shutdown", detail="", run_after=NOW, now=NOW)
+    later = NOW + timedelta(seconds=60)
+    ledger.hand_back(db, video, code="b2_unavailable", detail="", run_after=later, now=NOW)
+    assert (claim(db).name, claim(db)) == ("third.mov", None)
+    first = claim(db, now=later)
+    assert (first.name, first.outages) == ("clip.mov", 1)
+    ledger.finish(db, first, outputs=[], now=later)
+    assert claim(db, now=later).outages == 0  # what one step got past, the others need not wait for
+
+
 def test_package_waits_for_all_its_siblings_and_completes_the_video(db: Engine) -> None:
     record(db, found("f1"))
     plan_steps(db, claim(db))

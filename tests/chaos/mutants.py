@@ -1,7 +1,8 @@
 """Takes one condition at a time out of the ledger's WHERE clauses, and looks whether the tests notice.
 
-A program: `python mutants.py` prints one JSON line for each mutant. Every mutant has a process of its own, forked
-when the libraries are loaded and `watcher` is not.
+A program: `python tests/chaos/mutants.py` prints one JSON line for each mutant, and ends with 1 if one that matters
+was noticed by nobody. Minutes of work, so it is run by hand when the ledger changes. Every mutant has a process of
+its own, forked when the libraries are loaded and `watcher` is not.
 """
 
 import ast
@@ -54,10 +55,25 @@ class Mutant:
 NONE = Mutant("", "", 0, 0, "")
 
 
+# Conditions that nobody can miss on SQLite, and why they stand.
+EQUIVALENT = {
+    "claims.claim: Step.status == StepStatus.PENDING": "the WHERE around the subquery repeats its condition: where"
+    " writers run beside each other, as on PostgreSQL, another may have claimed the step in between",
+    "claims.change: Step.status == StepStatus.RUNNING": "a step that does not run has no token",
+    "release._release: Step.status == StepStatus.RUNNING": "a step that does not run has neither worker nor lease",
+    "release._release: Step.token == row.token": "read and written in one transaction, with no other beside it",
+    "_steps.cancel: Step.status == StepStatus.RUNNING": "a step that does not run has no token to note",
+    "_steps.end_video: Video.status.in_(UNFINISHED)": "who ends a video owns a step of it, so it is unfinished",
+    "admin._requeue: Video.status == video.status": "read and written in one transaction",
+}
+# Tried with a whole daemon and a bucket instead: tests/test_restore.py, tests/test_daemon.py.
+ELSEWHERE = {"adoption", "pauses"}
+
+
 def mutants() -> list[Mutant]:
     """Return the conditions in the WHEREs of the ledger that fence a transition, in the order of the source."""
     found = []
-    for path in sorted(LEDGER.glob("*.py")):
+    for path in sorted(each for each in LEDGER.glob("*.py") if each.stem not in ELSEWHERE):
         for function, call in _wheres(ast.parse(path.read_text())):
             found += [
                 Mutant(path.stem, function, each.lineno, each.col_offset, ast.unparse(each))
@@ -77,6 +93,7 @@ def main() -> int:
     assert "watcher" not in sys.modules
     waiting = [NONE, *mutants()]
     running: dict[int, Mutant] = {}
+    wrong = 0
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
             mutant = waiting.pop(0)
@@ -96,7 +113,8 @@ def main() -> int:
             os.waitstatus_to_exitcode(status), "crash"
         )
         print(json.dumps({"mutant": mutant.name, "line": mutant.line, "caught_by": by}), flush=True)
-    return 0
+        wrong += (by is None) != (mutant == NONE) and mutant.name not in EQUIVALENT
+    return int(wrong > 0)
 
 
 def _wheres(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
