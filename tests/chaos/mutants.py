@@ -63,6 +63,7 @@ EQUIVALENT = {
     "release._release: Step.status == StepStatus.RUNNING": "a step that does not run has neither worker nor lease",
     "release._release: Step.token == row.token": "read and written in one transaction, with no other beside it",
     "_steps.cancel: Step.status == StepStatus.RUNNING": "a step that does not run has no token to note",
+    "_steps.retire: Output.obsolete_at.is_(None)": "what is retired already would only be given a later time",
     "_steps.end_video: Video.status.in_(UNFINISHED)": "who ends a video owns a step of it, so it is unfinished",
     "admin._requeue: Video.status == video.status": "read and written in one transaction",
 }
