@@ -137,10 +137,7 @@ PRANKS = {
     "crashes": ("kill -SEGV $$", "encode_failed"),
     "hangs": ("exec sleep 600", "stalled"),
     "floods": ("yes rubbish | head -c 20000000 >&2; exit 3", "encode_failed"),
-    "says that all is well": (
-        "exit 0",
-        "source_truncated",
-    ),  # no sound came: what is made cannot tell of whom
+    "says that all is well": ("exit 0", "output_invalid"),
     "writes rubbish": ('for last; do :; done; echo rubbish > "$last"; exit 0', "output_invalid"),
     "has too little memory": (f'ulimit -v 60000; exec {FFMPEG} "$@"', "encode_failed"),
 }

@@ -64,6 +64,8 @@ def check_arrived(report: Report) -> None:
     """Raise where bytes of the source did not reach ffmpeg: nothing can be said of it then."""
     if report.is_unread:
         raise Failure("encode_failed", f"not all of the source could be read: {report.text}")
+    if not report.read:  # it always tells: the program is at fault, and the source is not judged by it
+        raise Failure("output_invalid", f"ffmpeg ended well, and did not tell what it read: {report.text}")
 
 
 def check_written(wrote: Wrote | None, found: Found) -> None:
