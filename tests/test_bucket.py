@@ -219,7 +219,7 @@ def test_a_range_is_exact_even_if_b2_sends_the_whole_file(
     assert bucket.read_range(stored.file_id, 9, 10) == b"9"
     assert bucket.read_range(stored.file_id, 4, 4) == b""
 
-    answer_with(b2, "b2_download_file_by_id", b"0123456789")
+    answer_with(b2, "b2_download_file_by_id", b"0123456789", **{"x-bz-file-id": stored.file_id})
 
     assert bucket.read_range(stored.file_id, 0, 3) == b"012"
     with pytest.raises(errors.Outage):

@@ -210,7 +210,7 @@ def test_killed_at_four_fifths_of_an_encode_one_chunk_at_most_is_made_again(
     encoding = ("-c:v", "mpeg4", "-q:v", "5", "-g", "30", "-c:a", "pcm_s16le")
     house.upload(clip(tmp_path / "long.mov", *encoding, seconds=60, size="480x270"))
     first = house.start("run", LEASE_SECONDS="5")  # a short lease is renewed often, and progress with it
-    wait_for(lambda: house.rows().get("long.mov", {}).get("progress", 0) >= 0.8, "four fifths to be done")
+    wait_for(lambda: _progress(house) >= 0.8, "four fifths to be done")
 
     first.send_signal(signal.SIGKILL)
     first.wait()

@@ -31,7 +31,7 @@ def catch_up(
     clock: Callable[[], datetime],
 ) -> None:
     """Look at the bucket before any work, if the database is a backup that was put into place. Raises Outage."""
-    if not database.is_restored(db):
+    if not database.is_restored(readings):  # which waits for no writer
         return
     # What was uploaded since the backup has to be known before its outputs.
     discovery.sweep(db, readings, watched, clock=clock, go_on=lambda: True)

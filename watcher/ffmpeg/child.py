@@ -74,7 +74,7 @@ def execute(
     bounds |= {"file_bytes": limits.file_bytes, "nice": limits.nice}
     bounds["cpu_seconds"] = math.ceil(limits.cpu.total_seconds()) if limits.cpu else None
     if limits.is_confined:
-        bounds["room"] = {"readable": room.readable, "writable": str(folder), "port": room.port}
+        bounds["room"] = {"readable": room.readable, "writable": str(folder.resolve()), "port": room.port}
     launch = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(bounds), "--", *argv]
     # The launcher's death signal is sent when the thread that starts it here ends; that thread waits below.
     process = subprocess.Popen(
