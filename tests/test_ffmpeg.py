@@ -184,6 +184,18 @@ def test_a_child_sees_no_environment_and_works_in_its_folder(
     assert str(tmp_path) in seen
 
 
+def test_a_child_may_write_in_its_folder_although_that_was_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("below")
+    folder.mkdir()
+
+    run("-f", "lavfi", "-i", "testsrc2=size=64x64:duration=1", "out.mp4", folder=folder)
+
+    assert (folder / "out.mp4").stat().st_size > 0
+
+
 def test_a_child_that_wants_more_memory_than_its_limit_does_not_get_it(tmp_path: Path) -> None:
     stand_in = script(tmp_path / "ffmpeg", "bytearray(2 * 1024**3)")
 
