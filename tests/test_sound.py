@@ -10,7 +10,8 @@ from clips import H264, PROFILE, bench, inspect_file, make, run
 from house import House
 from test_plan import AUDIO, MEDIA
 
-from watcher import encode, localb2, plan, stats
+from watcher import encode, localb2, plan, stats, transcript
+from watcher.beat import Beat
 from watcher.errors import Failure
 
 LEVELLED = dataclasses.replace(PROFILE, loudness=-14.0)
@@ -75,6 +76,38 @@ def test_sound_is_measured_in_the_run_that_makes_it(
     lufs, peak = measured(part.path)
     assert part.loudness.lufs == pytest.approx(lufs, abs=0.3)
     assert part.loudness.peak_dbfs == pytest.approx(peak, abs=1.0)  # AAC adds as much
+
+
+SAID = (
+    "[Parsed_ebur128_0 @ 0x7f6ba8001cc0] [info] Summary:",
+    "Integrated loudness:",
+    "I:         -18.8 LUFS",
+    "LRA high:    3.0 LUFS",
+    "True peak:",
+    "Peak:      -17.6 dBFS",
+)
+OTHERS = "[out#1/null @ 0x55de32f33dc0] [verbose] Terminating thread with return code 0 (success)"
+AGAIN = "[Parsed_ebur128_0 @ 0x7f6ba8001cc0] [info]"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        SAID,
+        (*SAID[:3], f"{SAID[3]}All streams finished", OTHERS, AGAIN, *SAID[4:]),
+        (*SAID[:5], f"{SAID[5]}All streams finished", OTHERS, AGAIN),
+    ],
+    ids=["alone", "between two calls", "after the last line"],
+)
+def test_loudness_is_understood_although_other_threads_of_ffmpeg_speak_meanwhile(
+    lines: tuple[str, ...],
+) -> None:
+    listener = transcript.Listener(Beat(), None, None)
+
+    for line in lines:
+        listener.message(line)
+
+    assert listener.report(1.0).loudness == transcript.Loudness(-18.8, -17.6)
 
 
 def test_mono_counts_as_loud_as_both_loudspeakers_play_it(tmp_path: Path) -> None:

@@ -42,9 +42,11 @@ _NOT_READ = re.compile(
     r"Stream ends prematurely|HTTP error|Server returned [45]|Connection (?:refused|reset|timed out)"
     r"|Error during demuxing: (?:Input/output|Connection|Immediate exit)"
 )
-# What the filter `ebur128` says at its end: this line, then several without a level. A source's tags, which
-# stand at the beginning, are indented and have a colon before their text.
-_LOUDNESS_FOLLOWS = re.compile(r"\[Parsed_ebur128_\d+\] \[info\] Summary:")
+# What the filter `ebur128` says at its end, in several calls: this line, then several without a level, of which the
+# last has no end. What other threads say meanwhile comes in between, or goes on in that line; then its next call
+# begins as the first did, but with nothing after the level. A source's tags, which stand at the beginning, are
+# indented and have a colon before their text.
+_LOUDNESS_FOLLOWS = re.compile(r"\[Parsed_ebur128_\d+\] \[info\]( Summary:)?")
 _LOUDNESS = re.compile(r"(I|Peak): +(-?[\d.]+|-?inf) (?:LUFS|dBFS)")
 SILENT_LUFS = -70.0  # where the measure ends: what is not louder counts as silence
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
@@ -143,20 +145,23 @@ class Listener:
     def message(self, line: str) -> None:
         """Take a line of the log, as `-loglevel level+verbose` makes it."""
         line = clean(line)
+        if follows := _LOUDNESS_FOLLOWS.fullmatch(line):
+            self._is_about_loudness = True
+            if follows[1]:
+                self._loudness = {}
+            return
         # What the source says of itself, in tags of any wording, comes at "info", or goes on without a level.
         leveled = _LEVEL.match(line)
         if leveled is None:
             if self._is_about_loudness and self._loudness is not None:
-                if found := _LOUDNESS.fullmatch(line):
+                if found := _LOUDNESS.match(line):
                     self._loudness[found[1]] = float(found[2])
                 return
             self._other.append(line)
             return
         self._is_about_loudness = False
         if leveled["level"] == "info":
-            if _LOUDNESS_FOLLOWS.fullmatch(line):
-                self._is_about_loudness, self._loudness = True, {}
-            elif found := _SIGNALLED.match(leveled["text"]):
+            if found := _SIGNALLED.match(leveled["text"]):
                 self.signal = int(found[1])
             return
         if leveled["level"] == "verbose":
