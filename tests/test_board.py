@@ -75,6 +75,12 @@ def test_it_fits_the_screen_whatever_runs(db: Engine, width: int, height: int) -
     assert "\x1b[2J" not in "\n".join(lines)
 
 
+def test_a_narrow_terminal_still_shows_which_video_is_in_which_state(db: Engine) -> None:
+    crowd.fill(db, VIDEOS)
+    head = next(line for line in _seen(db, width=40) if "Status" in line)
+    assert head.split() == ["ID", "Name", "Status", "Length"]
+
+
 def test_an_empty_table_is_shown_too(db: Engine) -> None:
     lines = "\n".join(_seen(db))
     assert "none yet" in lines

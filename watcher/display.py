@@ -23,6 +23,7 @@ STYLES = {
     "cancelled": "dim",
 }
 BAR = 10  # characters of a progress bar
+NAME = 12  # characters that names get at least, as long as a column can be left out for them
 # Fields of an event's detail that are said in words, in this order.
 _TOLD = ("error_code", "code", "reason", "error", "why", "detail", "outputs")
 
@@ -40,7 +41,10 @@ def videos(
     width: int,
     with_bars: bool = False,
 ) -> RenderableType:
-    """Return the status table, one line for each video; names get what `width` (characters) leaves for them."""
+    """Return the status table, one line for each video; names get what `width` (characters) leaves for them.
+
+    On a narrow terminal it has fewer columns.
+    """
     lines = [
         (
             Text(str(row["id"])),
@@ -54,18 +58,24 @@ def videos(
     ]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     heads = ("ID", "Name", "Status", "Length", "Size", "Age")
-    taken = 3 * (len(heads) - 1)  # a column's padding, the gap, the next one's padding
-    for place, head in enumerate(heads):
-        widest = max([len(head), *(line[place].cell_len for line in lines)])
-        if head == "Name":
-            table.add_column(head, no_wrap=True)
-            continue
-        taken += widest
-        justify: Literal["left", "right"] = "left" if head == "Status" else "right"
-        table.add_column(head, justify=justify, no_wrap=True, min_width=widest)
+    widest = [max([len(head), *(line[place].cell_len for line in lines)]) for place, head in enumerate(heads)]
+    shown = list(heads)
+
+    def room() -> int:
+        gaps = 3 * (len(shown) - 1)  # a column's padding, the gap, the next one's padding
+        return width - gaps - sum(widest[heads.index(head)] for head in shown if head != "Name")
+
+    for head in ("Size", "Age", "Length"):
+        if room() < NAME:
+            shown.remove(head)
+    for head in shown:
+        justify: Literal["left", "right"] = "left" if head in ("Name", "Status") else "right"
+        fixed = None if head == "Name" else widest[heads.index(head)]
+        table.add_column(head, justify=justify, no_wrap=True, min_width=fixed)
     for line in lines:
-        name = Text(shorten(line[1].plain, max(width - taken, 12)))
-        table.add_row(line[0], name, *line[2:])
+        cells = dict(zip(heads, line, strict=True))
+        cells["Name"] = Text(shorten(line[1].plain, max(room(), NAME // 2)))
+        table.add_row(*(cells[head] for head in shown))
     return table
 
 
