@@ -176,10 +176,12 @@ def test_doctor_finds_all_well(house: House) -> None:
 
 
 def test_doctor_names_what_is_wrong_and_looks_at_the_rest(house: House) -> None:
-    done = house.cli("doctor", B2_APPLICATION_KEY="wrong", SCRATCH_DIR="/proc/nowhere")
+    nowhere = {"SCRATCH_DIR": "/proc/nowhere", "DATABASE_URL": "sqlite:////proc/nowhere/watcher.db"}
+    done = house.cli("doctor", B2_APPLICATION_KEY="wrong", **nowhere)
     assert done.returncode == 1
     assert "SCRATCH_DIR" in done.stdout
-    assert done.stdout.count("problem") == 2
+    assert "/proc/nowhere is no folder" in done.stdout
+    assert done.stdout.count("problem") == 3
     assert "ffmpeg" in done.stdout
 
 

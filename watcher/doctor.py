@@ -1,6 +1,7 @@
 """`watcher doctor`: looks at everything that the daemon needs and says what is missing. Changes nothing."""
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -53,7 +54,10 @@ def examine(settings: config.Settings, *, is_deep: bool = False) -> Iterator[Fin
             for problem in error.problems:
                 yield Finding(_subject(check), "problem", problem)
         except Outage as outage:
-            yield Finding(_subject(check), "problem", outage.detail, outage.hint)
+            # The hint of a code is for a daemon that goes on; this process ends.
+            is_down = outage.code == "b2_unavailable"
+            hint = "Check the network and B2_REALM." if is_down else outage.hint
+            yield Finding(_subject(check), "problem", outage.detail, hint)
 
 
 def _b2(settings: config.Settings) -> Iterator[Finding]:
@@ -181,9 +185,21 @@ def _database(settings: config.Settings) -> Iterator[Finding]:
             f"{version} can lose commits in WAL mode: the slower DELETE journal is used",
             "Install pysqlite3, or use a Python with SQLite 3.51.3 or newer.",
         )
-    url = settings.database_url.get_secret_value()
-    if not settings.database_file.is_file():
-        yield Finding("database", "ok", f"{settings.database_file} will be made at the first start")
+    url, file = settings.database_url.get_secret_value(), settings.database_file
+    folder = file.parent.resolve()
+    if not os.access(folder, os.W_OK):  # SQLite keeps its journal beside the file
+        what, do = ("cannot be written in", "Make it writable for Watcher's user")
+        if not folder.is_dir():
+            what, do = "is no folder", "Create it"
+        yield Finding("database", "problem", f"{folder} {what}", f"{do}, or name another with DATABASE_URL.")
+        return
+    if not file.exists():
+        yield Finding("database", "ok", f"{file} will be made at the first start")
+        return
+    if not file.is_file() or not os.access(file, os.W_OK):
+        what = "cannot be written" if file.is_file() else "is not a file"
+        hint = "Make it writable for Watcher's user, or name another with DATABASE_URL."
+        yield Finding("database", "problem", f"{file} {what}", hint)
         return
     db = database.open_for_reading(url)
     try:
