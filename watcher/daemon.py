@@ -190,7 +190,7 @@ class Daemon:
             try:
                 if not self._work():
                     self._wait_for_news(news)
-            except Outage as outage:  # of the database: the step's lease will run out
+            except Outage as outage:  # a full disk, or of the database: then the step's lease will run out
                 _log.warning("seat_paused", code=outage.code, error=outage.detail, hint=outage.hint)
                 self._stopping.wait(retry.FIRST.total_seconds())
             except Exception:  # noqa: BLE001 - a daemon whose seats are gone looks alive and does nothing

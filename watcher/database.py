@@ -108,9 +108,7 @@ def open_for_reading(url: str) -> Engine:
             uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
         )
 
-    engine = sqlalchemy.create_engine(
-        "sqlite://", module=module, creator=connect, poolclass=sqlalchemy.QueuePool
-    )
+    engine = sqlalchemy.create_engine(url, module=module, creator=connect, poolclass=sqlalchemy.QueuePool)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -67,7 +67,9 @@ def serve(
         try:
             httpd = wire.Httpd(port, bandwidth=bandwidth, latency=latency)
         except OSError as error:
-            raise errors.Misconfigured([f"localb2 cannot listen on port {port}: {error}"]) from error
+            raise errors.Misconfigured(
+                [f"localb2 cannot listen on port {port}: {error.strerror}: name another with --port"]
+            ) from error
         with httpd:
             realm = f"http://127.0.0.1:{httpd.server_port}"
             sim = simulator.Simulator(files, realm=realm, key_id=key_id, key=key, part_bytes=part_bytes)
