@@ -67,7 +67,7 @@ def test_a_film_plays_from_its_first_picture_to_its_last_while_it_is_being_made(
     assert at_start.numbers == [0]
     assert end.time == pytest.approx(SECONDS, abs=1 / RATE)
     assert end.duration == pytest.approx(SECONDS, abs=1 / RATE)
-    assert end.decoded == SECONDS * RATE
+    assert end.decoded >= SECONDS * RATE  # hls.js may fetch a stretch again in another size
     assert end.dropped < end.decoded / 4  # of which a browser on a busy machine draws fewer than it decodes
     assert end.sound > 0
     assert end.numbers == sorted(set(end.numbers))
