@@ -220,6 +220,8 @@ def test_the_demo_harms_nothing_of_the_users(house: House) -> None:
     assert (mine / "state" / "diary.txt").read_text() == "dear diary"
     first = clip(house.folder / "a.mov", seconds=1)
     assert house.cli("demo", first.name, "--folder", "odd a?b%20").returncode == 0
+    (house.folder / "odd a?b%20" / "state-killed").mkdir()  # as a demo leaves it that is killed
+    assert house.cli("demo", first.name, "--folder", "odd a?b%20").returncode == 0
     made = house.folder / "odd a?b%20" / "video.mp4"
     before = made.read_bytes()
     refused = house.cli("demo", str(made), "--folder", "odd a?b%20")

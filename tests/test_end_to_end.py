@@ -225,13 +225,16 @@ def test_killed_at_four_fifths_of_an_encode_one_chunk_at_most_is_made_again(
     assert not chunks & set(again)
 
 
-def test_terminated_it_hands_its_steps_back_and_the_next_one_goes_on(house: House) -> None:
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGHUP])
+def test_terminated_it_hands_its_steps_back_and_the_next_one_goes_on(
+    house: House, which: signal.Signals
+) -> None:
     encoding = ("-c:v", "mpeg4", "-q:v", "5", "-c:a", "pcm_s16le")
     house.upload(clip(house.folder / "long.mov", *encoding, seconds=30, size="1280x720"))
     first = house.start("run")
     wait_for(lambda: ("video", "started") in _events(house), "the encode to begin")
 
-    first.send_signal(signal.SIGTERM)
+    first.send_signal(which)
     assert first.wait(timeout=60) == 0
     assert not list((house.folder / "scratch").iterdir())
     assert not processes(str(house.folder))

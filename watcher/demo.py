@@ -1,5 +1,6 @@
 """`watcher demo`: the main job from end to end on the local B2, with a video that is given or made."""
 
+import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Callable
@@ -17,6 +18,7 @@ BUCKET = "watcher-demo"
 MADE_NAME = "holiday clip.mov"
 MADE_SECONDS = 10
 
+STATE = "state-"  # how the names of folders begin that hold a demo's bucket and table while it runs
 MARK = ".watcher-demo"  # lies in a folder that is the demo's to write in
 RESULTS = {OutputKind.MP4: "video.mp4", OutputKind.POSTER: "poster.jpg"}
 
@@ -48,7 +50,7 @@ def run(
     if video is not None and not video.is_file():
         raise Misconfigured([f"VIDEO: there is no file {str(video)!r}"])
     _take(folder, video)
-    with tempfile.TemporaryDirectory(prefix="state-", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=STATE, dir=folder) as name:
         state = Path(name)
         if video is None:
             video = _make(state / MADE_NAME)
@@ -80,6 +82,8 @@ def _take(folder: Path, video: Path | None) -> None:
         (folder / MARK).write_text("The results of `watcher demo`; it overwrites them.\n", encoding="utf-8")
         for name in RESULTS.values():
             (folder / name).unlink(missing_ok=True)
+        for state in folder.glob(f"{STATE}*"):  # of a demo that was killed
+            shutil.rmtree(state, ignore_errors=True)
     except OSError as error:
         raise Misconfigured(
             [f"cannot write in {str(folder)!r}: {error.strerror}: name another with --folder"]

@@ -46,19 +46,25 @@ def run(settings: config.Settings, *, until_idle: bool) -> bool:
 
 @contextlib.contextmanager
 def signals(daemon: Daemon) -> Iterator[None]:
-    """Let SIGINT and SIGTERM drain the daemon; the second one ends the process at once (leases make that safe)."""
+    """Let SIGINT, SIGTERM and a closed terminal drain the daemon; the second signal ends the process at once.
+
+    Leases make that safe. Under nohup a closed terminal goes on meaning nothing.
+    """
+    heeded = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heeded.append(signal.SIGHUP)
 
     def drain() -> None:
         _log.info("stopping", hint="a second signal stops at once")
         daemon.stop()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in heeded:
             signal.signal(each, signal.SIG_DFL)
         # Stopping takes locks that the interrupted thread may hold: leave it to another one.
         threading.Thread(target=drain).start()
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, on_signal) for each in heeded}
     try:
         yield
     finally:
