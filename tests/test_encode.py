@@ -280,6 +280,18 @@ def test_a_recording_that_ends_in_the_middle_of_a_sound_packet_loses_no_picture(
     assert made.mp4.duration_seconds == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"], ids=["copied", "encoded"])
+def test_a_recording_behind_another_one_is_not_left_out_in_silence(tmp_path: Path, codec: str) -> None:
+    source = make(tmp_path / "film.mkv", *H264, "-c:v", codec, "-c:a", "aac")
+    source.write_bytes(source.read_bytes() * 2)
+
+    with pytest.raises(Failure) as caught:
+        film_of(source)
+
+    assert caught.value.code == "source_damaged"
+    assert "of 4.0 s" in caught.value.detail
+
+
 def test_a_source_with_bytes_turned_over_is_damaged(tmp_path: Path) -> None:
     clip = make(tmp_path / "clip.mp4", "-c:v", "mpeg4", "-b:v", "2M", seconds=2, sound=False)
     data = bytearray(clip.read_bytes())

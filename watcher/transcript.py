@@ -35,6 +35,7 @@ _CORRUPT_PACKET = re.compile(r"corrupt input packet in stream (\d+)|invalid as f
 # Recordings put one after the other: the demuxer cannot tell that the last packet of a track before the join is
 # whole, and takes it for cut. The clock jumps there, where packets that were lost leave it alone.
 _JOIN = re.compile(r"timestamp discontinuity")
+_MOVED = re.compile(r"Non-monotonic DTS")  # said of each packet whose time is before that of the last one
 _SIGNALLED = re.compile(r"Exiting normally, received signal (\d+)")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
@@ -84,7 +85,7 @@ class Report:
     seconds: float
     read: dict[tuple[int, int], Read]  # by input and stream
     wrote: dict[tuple[int, int], Wrote]  # by output and stream
-    dropped: int  # frames that had the time of another one
+    dropped: int  # frames that had the time of another one, or an earlier one
     duplicated: int
     corrupt_packets: Mapping[int | None, int]  # by stream of the input; None where it is not said which
     corrupt_frames: int
@@ -92,6 +93,7 @@ class Report:
     is_unread: bool  # bytes did not arrive
     text: str  # the last lines that ffmpeg said
     loudness: Loudness | None = None  # where it was measured
+    moved: int = 0  # copied packets whose time went back, and was changed to follow on the last one
 
     def corrupt_packets_of(self, stream: int) -> int:
         """Return how many packets of a stream are corrupt, with those that may be of it."""
@@ -115,6 +117,7 @@ class Listener:
         self._wrote: dict[tuple[int, int], Wrote] = {}
         self._corrupt_packets: Counter[int | None] = Counter()
         self._corrupt_frames = 0
+        self._moved = 0
         self._before_join: set[int | None] = set()  # streams with a corrupt packet since the last join
         self._is_cut = False
         self._is_unread = False
@@ -178,6 +181,7 @@ class Listener:
         elif _JOIN.search(line):
             self._corrupt_packets.subtract(self._before_join)
             self._before_join.clear()
+        self._moved += bool(_MOVED.search(line))
         self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
         self._is_cut |= bool(_CUT.search(line))
         self._is_unread |= bool(_NOT_READ.search(line))
@@ -217,6 +221,7 @@ class Listener:
             is_unread=self._is_unread,
             text=self.text(),
             loudness=_loudness(self._loudness),
+            moved=self._moved,
         )
 
 
