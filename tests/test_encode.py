@@ -15,6 +15,8 @@ from watcher import encode, plan
 from watcher.errors import Failure, Stopped
 from watcher.media import Media
 
+TS_PACKET_BYTES = 188
+
 
 @dataclass(frozen=True)
 class Film:
@@ -266,6 +268,28 @@ def test_a_source_whose_upload_broke_off_is_truncated_whatever_ffmpeg_says(
         film_of(half)
 
     assert caught.value.code == "source_truncated"
+
+
+def test_a_recording_that_ends_in_the_middle_of_a_sound_packet_loses_no_picture(tmp_path: Path) -> None:
+    source = make(tmp_path / "recording.ts", *H264, "-c:a", "mp2")  # a receiver stops wherever it is
+    source.write_bytes(source.read_bytes()[:-TS_PACKET_BYTES])
+
+    made = film_of(source)
+
+    assert made.mp4.frames == 50
+    assert made.mp4.duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"], ids=["copied", "encoded"])
+def test_a_recording_behind_another_one_is_not_left_out_in_silence(tmp_path: Path, codec: str) -> None:
+    source = make(tmp_path / "film.mkv", *H264, "-c:v", codec, "-c:a", "aac")
+    source.write_bytes(source.read_bytes() * 2)
+
+    with pytest.raises(Failure) as caught:
+        film_of(source)
+
+    assert caught.value.code == "source_damaged"
+    assert "of 4.0 s" in caught.value.detail
 
 
 def test_a_source_with_bytes_turned_over_is_damaged(tmp_path: Path) -> None:

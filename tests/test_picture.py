@@ -141,6 +141,21 @@ def test_of_two_programmes_picture_and_sound_of_the_same_one_are_chosen(tmp_path
     assert (found.video.width, found.video.index, found.audio.index) == (320, 2, 3)
 
 
+def test_the_sound_of_a_radio_programme_is_not_taken_for_that_of_the_film_beside_it(tmp_path: Path) -> None:
+    source = tmp_path / "radio.ts"
+    inputs = ["-f", "lavfi", "-i", "sine=300:duration=1"]
+    inputs += ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=1"]
+    inputs += ["-f", "lavfi", "-i", "sine=600:duration=1"]
+    maps = [argument for number in range(3) for argument in ("-map", f"{number}:0")]
+    programmes = ("-program", "program_num=1:st=0", "-program", "program_num=2:st=1:st=2")
+    run(*inputs, *maps, *programmes, *H264, "-c:a", "mp2", str(source))
+
+    found = inspect_file(source, tmp_path)
+
+    assert found.audio is not None
+    assert found.audio.index == 2
+
+
 def test_transparent_vp9_is_read_with_the_decoder_that_sees_it(tmp_path: Path) -> None:
     source = tmp_path / "alpha.webm"
     options = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-pix_fmt", "yuva420p")

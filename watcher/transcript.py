@@ -5,8 +5,8 @@ Knows nothing of processes. The words are ffmpeg's own; what a source says of it
 
 import math
 import re
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -31,10 +31,11 @@ _WROTE = re.compile(r"Output stream #(\d+):(\d+) \(\w+\): (?:(\d+) frames encode
 _CUT = re.compile(
     r"File ended prematurely|partial file|LZW decode failed|Error during demuxing: Invalid data"
 )
-_CORRUPT_PACKET = re.compile(r"corrupt input packet in stream|invalid as first byte of an EBML number")
-# Recordings put one after the other: the demuxer cannot tell that the last picture before the join is whole, and
-# takes it for cut. The clock jumps there, where packets that were lost leave it alone.
+_CORRUPT_PACKET = re.compile(r"corrupt input packet in stream (\d+)|invalid as first byte of an EBML number")
+# Recordings put one after the other: the demuxer cannot tell that the last packet of a track before the join is
+# whole, and takes it for cut. The clock jumps there, where packets that were lost leave it alone.
 _JOIN = re.compile(r"timestamp discontinuity")
+_MOVED = re.compile(r"Non-monotonic DTS")  # said of each packet whose time is before that of the last one
 _SIGNALLED = re.compile(r"Exiting normally, received signal (\d+)")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
@@ -84,14 +85,19 @@ class Report:
     seconds: float
     read: dict[tuple[int, int], Read]  # by input and stream
     wrote: dict[tuple[int, int], Wrote]  # by output and stream
-    dropped: int  # frames that had the time of another one
+    dropped: int  # frames that had the time of another one, or an earlier one
     duplicated: int
-    corrupt_packets: int
+    corrupt_packets: Mapping[int | None, int]  # by stream of the input; None where it is not said which
     corrupt_frames: int
     is_cut: bool  # the demuxer met the end of the file too early
     is_unread: bool  # bytes did not arrive
     text: str  # the last lines that ffmpeg said
     loudness: Loudness | None = None  # where it was measured
+    moved: int = 0  # copied packets whose time went back, and was changed to follow on the last one
+
+    def corrupt_packets_of(self, stream: int) -> int:
+        """Return how many packets of a stream are corrupt, with those that may be of it."""
+        return self.corrupt_packets.get(stream, 0) + self.corrupt_packets.get(None, 0)
 
 
 class Listener:
@@ -109,9 +115,10 @@ class Listener:
         self._counts = {"drop_frames": 0, "dup_frames": 0}
         self._read: dict[tuple[int, int], Read] = {}
         self._wrote: dict[tuple[int, int], Wrote] = {}
-        self._corrupt_packets = 0
+        self._corrupt_packets: Counter[int | None] = Counter()
         self._corrupt_frames = 0
-        self._is_at_join = False
+        self._moved = 0
+        self._before_join: set[int | None] = set()  # streams with a corrupt packet since the last join
         self._is_cut = False
         self._is_unread = False
         self._loudness: dict[str, float] | None = None
@@ -167,12 +174,14 @@ class Listener:
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())
             return
-        if _CORRUPT_PACKET.search(line):
-            self._corrupt_packets += 1
-            self._is_at_join = True
-        elif self._is_at_join and _JOIN.search(line):
-            self._corrupt_packets -= 1
-            self._is_at_join = False
+        if found := _CORRUPT_PACKET.search(line):
+            stream = _count(found[1])
+            self._corrupt_packets[stream] += 1
+            self._before_join.add(stream)
+        elif _JOIN.search(line):
+            self._corrupt_packets.subtract(self._before_join)
+            self._before_join.clear()
+        self._moved += bool(_MOVED.search(line))
         self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
         self._is_cut |= bool(_CUT.search(line))
         self._is_unread |= bool(_NOT_READ.search(line))
@@ -206,12 +215,13 @@ class Listener:
             wrote=self._wrote,
             dropped=self._counts["drop_frames"],
             duplicated=self._counts["dup_frames"],
-            corrupt_packets=self._corrupt_packets,
+            corrupt_packets=dict(self._corrupt_packets),
             corrupt_frames=self._corrupt_frames,
             is_cut=self._is_cut,
             is_unread=self._is_unread,
             text=self.text(),
             loudness=_loudness(self._loudness),
+            moved=self._moved,
         )
 
 

@@ -68,6 +68,16 @@ def _noise_at_the_end(path: Path) -> None:
     path.write_bytes(whole.read_bytes() + b"\x00" * 50_000)
 
 
+def _twice(*encoding: str) -> Callable[[Path], None]:
+    """Put a recording behind itself, as web pages do whose recorder was stopped and started again."""
+
+    def make(path: Path) -> None:
+        whole = scene.make(path.with_name(f"whole{path.suffix}"), *(encoding or FILM))
+        path.write_bytes(whole.read_bytes() * 2)
+
+    return make
+
+
 FASTSTART = (*FILM, "-movflags", "+faststart")
 CUT = [
     Case("cut-index-last.mp4", cut_short(0.6), Refused("source_truncated", says="readable: nothing")),
@@ -116,6 +126,13 @@ DAMAGED = [
         "noise-in-the-sound.mp4",
         lambda path: _overwritten(path, *FAST, "-c:a", "aac", kind="audio"),
         Refused("source_damaged", says="packets"),
+    ),
+    Case("twice.mkv", _twice(), Refused("source_damaged", says="readable: 2.0 of 4.0 s")),
+    Case(
+        "twice.webm",
+        _twice("-c:v", "libvpx", "-c:a", "libopus"),
+        Refused("source_damaged", says="readable: 2.0 of 4.0 s"),
+        "players show the first half, or both at once",
     ),
     Case("noise-behind.mp4", _noise_at_the_end, Film((320, 180)), "nothing is missing"),
 ]

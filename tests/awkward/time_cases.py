@@ -94,14 +94,18 @@ def _late_picture(path: Path) -> None:
     run(*late, "-f", "lavfi", "-i", tone, *filters, *FILM, str(path))
 
 
-def _jump(path: Path, before: str, after: str) -> None:
-    """Put two recordings one after the other, whose clocks begin at `before` and `after`."""
+def _jump(path: Path, before: str, after: str, *, lost: int = 0) -> None:
+    """Put two recordings one after the other, whose clocks begin at `before` and `after`.
+
+    Each lacks `lost` bytes at its end.
+    """
     whole = scene.make(path.with_name("whole.ts"), *TS)
     for number, start in enumerate((before, after)):
         part = path.with_name(f"part{number}.ts")
         run("-i", str(whole), "-c", "copy", "-output_ts_offset", start, str(part))
         with path.open("ab") as file:
-            file.write(part.read_bytes())
+            data = part.read_bytes()
+            file.write(data[: len(data) - lost])
 
 
 CLOCKS = [
@@ -159,6 +163,12 @@ JUMPS = [
         "jumps-back.ts",
         lambda path: _jump(path, "1000", "0"),
         Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
+    ),
+    Case(
+        "jumps-in-mid-sound.ts",
+        lambda path: _jump(path, "0", "1000", lost=188),
+        Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
+        "a receiver stops wherever it is",
     ),
 ]
 LENGTHS = [

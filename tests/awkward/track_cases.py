@@ -125,6 +125,15 @@ def _two_programmes(path: Path) -> None:
     run(*other, "-i", str(main), *maps, *programmes, *FAST, "-c:a", "mp2", str(path))
 
 
+def _radio_first(path: Path) -> None:
+    """A radio programme, of sound alone, before the film's."""
+    main = scene.make(path.with_name("main.ts"), *FAST, "-c:a", "mp2")
+    radio = ("-f", "lavfi", "-i", "sine=300:duration=2")
+    maps = ("-map", "0:a", "-map", "1:v", "-map", "1:a")
+    programmes = ("-program", "program_num=1:st=0", "-program", "program_num=2:st=1:st=2")
+    run(*radio, "-i", str(main), *maps, *programmes, "-c:v", "copy", "-c:a", "mp2", str(path))
+
+
 def _thumbnail_track(path: Path) -> None:
     """A track of still pictures beside the film, larger than it, as video services and cameras add."""
     main = scene.make(path.with_name("main.mp4"))
@@ -175,6 +184,7 @@ CHOICES = [
     ),
     Case("thumbnail-track.mp4", _thumbnail_track, Film((320, 180))),
     Case("two-programmes.ts", _two_programmes, Film((320, 180)), "recorded off the air"),
+    Case("radio-first.ts", _radio_first, Film((320, 180)), "a whole transponder"),
 ]
 
 CASES = (*CHANGES, *CHOICES)

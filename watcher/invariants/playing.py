@@ -72,7 +72,7 @@ def _play(folder: Path, name: str, frames: int | None, binary: Path) -> str | No
     except Failure as failure:
         return failure.detail
     pictures = [read for read in report.read.values() if read.frames is not None]
-    if any(read.errors for read in pictures) or report.corrupt_frames or report.corrupt_packets:
+    if any(read.errors for read in pictures) or report.corrupt_frames or any(report.corrupt_packets.values()):
         return f"parts of it cannot be decoded: {report.text}"
     decoded = max((read.frames or 0 for read in pictures), default=0)
     if frames is not None and decoded < frames:

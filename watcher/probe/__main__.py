@@ -182,13 +182,20 @@ def _main_video(
 def _of_one_programme(
     container: Any, streams: list[dict[str, Any]], video: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """Leave out the sound of other programmes, as broadcasts carry several; pictures share no sound then."""
-    sounds = {one.index: container.streams.best("audio", related=one) for one in container.streams.video}
-    if video is None or len({one.index for one in sounds.values() if one is not None}) < 2:
+    """Leave out the sound of other programmes, as broadcasts carry several, some of them radio.
+
+    Tracks of one programme have the same best sound, as all have where there are no programmes.
+    """
+    if video is None:
         return streams
-    own = sounds[video["index"]]
-    others = {one.index for one in sounds.values() if one is not None and one is not own}
-    return [one for one in streams if one["index"] not in others]
+    best = {one.index: container.streams.best("audio", related=one) for one in container.streams}
+    own = best[video["index"]]
+    # The best one itself may be shared with another programme, which has a better one.
+    return [
+        one
+        for one in streams
+        if one["type"] != "audio" or own in (container.streams[one["index"]], best[one["index"]])
+    ]
 
 
 if __name__ == "__main__":

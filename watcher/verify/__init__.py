@@ -9,6 +9,7 @@ source (every step)   all bytes arrived; as many packets as its index promises, 
                       picture that cannot be decoded or is corrupt; what is copied is decoded for that, here or for
                       a smaller rung. Of sound one packet in a hundred may fail:
                       decoders stumble over half a frame where a recording was cut, and go on.
+                      Read in one piece: a clock that goes back, past more frames than are reordered, is damage.
 picture, whole        a frame for each that was decoded, to the frame, less those that share their time with another
                       one (counted by ffmpeg). As long as the source's track to 0.1 s or a frame: two clocks that
                       round to milliseconds. Its first keyframe decodes alone, and of a copy every one, all in one

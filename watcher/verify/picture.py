@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from watcher.errors import Failure
 from watcher.media import Media
 from watcher.plan import Chunk
-from watcher.transcript import Report
+from watcher.transcript import Read, Report
 from watcher.verify import tracks
 
 # Frames at the very start of a source that need earlier ones, which were cut off, are not shown by any player.
@@ -24,7 +24,7 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
     readable = tracks.readable(end, declared or tracks.declared(media))
     if report.is_cut or tracks.is_short(read, track.frames):
         raise Failure("source_truncated", f"{tracks.cut(read, track.frames)}; {readable}\n{report.text}")
-    is_damaged = bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
+    is_damaged = has_errors(media, report)
     if declared is None:
         # The container's duration may be that of the sound alone; `package` knows how long that is.
         declared = tracks.promised(media) if media.audio is None or is_damaged else None
@@ -34,12 +34,33 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
         errors, frames = ((read.errors or 0), (read.frames or 0)) if read else (0, 0)
         raise Failure(
             "source_damaged",
-            f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, {report.corrupt_packets} "
-            f"packets are incomplete; readable: {frames} of {frames + errors} frames\n{report.text}",
+            f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, "
+            f"{report.corrupt_packets_of(track.index)} packets are incomplete; "
+            f"readable: {frames} of {frames + errors} frames\n{report.text}",
         )
+    _check_order(media, report, read, end=end)
     if read and read.frames == 0:
         raise Failure(
             "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing\n{report.text}"
+        )
+
+
+def _check_order(media: Media, report: Report, read: Read | None, *, end: float) -> None:
+    """Raise where the clock goes back, as in recordings put one after the other: what follows is not shown.
+
+    Frames that only share their time with another one, of which there may be many, take none of it away.
+    """
+    track = media.video
+    back = max(report.dropped, report.moved)
+    if track is None or read is None or track.frame_rate is None or back <= MOST_REORDERED:
+        return
+    due = float((read.packets if read.frames is None else read.frames) / track.frame_rate)
+    shown = end - max(0.0, (track.start_seconds or 0.0) - media.start_seconds)
+    if due - shown > float(back / track.frame_rate) / 2:
+        raise Failure(
+            "source_damaged",
+            f"its clock goes back, as in recordings that were put one after the other: {back} frames have times "
+            f"before those of others; readable: {shown:.1f} of {due:.1f} s",
         )
 
 
@@ -85,9 +106,12 @@ def video_output(
 
 
 def has_errors(media: Media, report: Report) -> bool:
-    """Tell whether anything could not be decoded."""
-    read = report.read.get((0, media.video.index)) if media.video else None
-    return bool(report.corrupt_packets or report.corrupt_frames or (read and read.errors))
+    """Tell whether anything of the picture could not be decoded; of the sound, `audio_source` judges."""
+    if media.video is None:
+        return False
+    read = report.read.get((0, media.video.index))
+    is_corrupt = report.corrupt_packets_of(media.video.index) or report.corrupt_frames
+    return bool(is_corrupt or (read and read.errors))
 
 
 def without(report: Report, before: Report) -> Report:
@@ -101,7 +125,10 @@ def without(report: Report, before: Report) -> Report:
     return dataclasses.replace(
         report,
         read=read,
-        corrupt_packets=max(0, report.corrupt_packets - before.corrupt_packets),
+        corrupt_packets={
+            stream: max(0, count - before.corrupt_packets.get(stream, 0))
+            for stream, count in report.corrupt_packets.items()
+        },
         corrupt_frames=max(0, report.corrupt_frames - before.corrupt_frames),
     )
 

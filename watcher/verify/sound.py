@@ -43,7 +43,7 @@ def is_silent_track(media: Media, report: Report) -> bool:
         read is not None
         and read.packets == 0
         and not (media.audio and media.audio.packets)
-        and not (report.is_cut or report.is_unread or report.corrupt_packets)
+        and not (report.is_cut or report.is_unread or any(report.corrupt_packets.values()))
     )
 
 
