@@ -74,6 +74,23 @@ def test_a_database_that_is_locked_at_the_start_is_an_outage_and_no_wrong_settin
     db.dispose()
 
 
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [("0001", "run `watcher db upgrade`"), ("9999", "upgrade Watcher, or restore a backup")],
+)
+def test_who_reads_is_told_which_of_the_two_is_too_old(tmp_path: Path, revision: str, advice: str) -> None:
+    url = f"sqlite:///{tmp_path}/watcher.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    database.demand_current(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    with pytest.raises(Misconfigured) as raised:
+        database.demand_current(engine)
+    assert advice in raised.value.problems[0]
+    engine.dispose()
+
+
 def test_readers_cannot_write(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/watcher.db"
     engine = database.open_for_writing(url)

@@ -222,6 +222,16 @@ def test_with_a_token_nothing_is_shown_without_it(locked: site_of_web.Site) -> N
         assert answer.headers["WWW-Authenticate"].startswith("Basic ")
 
 
+def test_the_api_refuses_in_json(site: site_of_web.Site, locked: site_of_web.Site) -> None:
+    for answer in (
+        locked.get("/api/v1/videos"),
+        site.get("/api/v1/videos", method="DELETE"),
+        site.get("/api/v1/videos", headers={"Host": "videos.example"}),
+    ):
+        assert answer.status in (401, 403, 405)
+        assert answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("header", "status"),
     [

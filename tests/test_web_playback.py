@@ -1,8 +1,11 @@
 """Playing from a private bucket: tokens for one video's folder, and no more than that, for a bounded time."""
 
+import concurrent.futures
+import contextlib
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sysconfig
 import urllib.parse
@@ -168,6 +171,24 @@ def test_after_a_failure_b2_is_left_alone_for_a_while(
         with pytest.raises(Outage, match="a fault was asked for"):
             way.read(BUCKET, entry.file_id, entry.size_bytes)
     assert b2.faults == []  # the three tries of the first read met them
+
+
+def test_nobody_waits_long_behind_a_call_that_hangs(
+    private: tuple[House, localb2.LocalB2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playback, "TURN_SECONDS", 0.1)
+    house, _ = private
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        realm = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        way = playback.Playback(config.load({**house.environment, "B2_REALM": realm}))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            first = pool.submit(way.origin, BUCKET)
+            connection, _address = silent.accept()
+            with pytest.raises(Outage, match="an earlier request still waits for B2"):
+                way.origin(BUCKET)
+            silent.close()
+            connection.close()
+            assert isinstance(first.exception(), Outage)
 
 
 def test_addresses_in_playlists_and_storyboards_are_replaced_and_nothing_else() -> None:

@@ -378,13 +378,7 @@ def _readings() -> Iterator[Engine]:
     settings = _settings(needs_b2=False)
     db = database.open_for_reading(settings.database_url.get_secret_value())
     try:
-        if not database.is_current(db):
-            raise Misconfigured(
-                [
-                    f"the database has schema {database.revision(db)}, and this Watcher needs another:"
-                    " run `watcher db upgrade`"
-                ]
-            )
+        database.demand_current(db)
         yield db
     finally:
         db.dispose()

@@ -126,12 +126,7 @@ def upgrade(engine: Engine) -> list[str]:
         script.revision for script in alembic.script.ScriptDirectory.from_config(config).walk_revisions()
     ]
     if before is not None and before not in known:
-        raise Misconfigured(
-            [
-                f"DATABASE_URL: the database has schema {before!r}, which this version of Watcher does not know,"
-                " as it was written by a newer one: upgrade Watcher, or restore a backup."
-            ]
-        )
+        raise Misconfigured([_newer(before)])
     if before == known[0]:
         return []
     if before is None and _has_foreign_tables(engine):
@@ -149,6 +144,18 @@ def upgrade(engine: Engine) -> list[str]:
 def is_current(engine: Engine) -> bool:
     """Whether the schema is the one that this version was written for."""
     return revision(engine) == alembic.script.ScriptDirectory.from_config(_alembic()).get_current_head()
+
+
+def demand_current(engine: Engine) -> None:
+    """Raise Misconfigured, with what to do about it, unless the schema `is_current`."""
+    scripts = alembic.script.ScriptDirectory.from_config(_alembic())
+    found = revision(engine)
+    if found == scripts.get_current_head():
+        return
+    if found is not None and found not in [script.revision for script in scripts.walk_revisions()]:
+        raise Misconfigured([_newer(found)])
+    schema = "no tables yet" if found is None else f"the schema {found!r} of an older Watcher"
+    raise Misconfigured([f"DATABASE_URL: the database has {schema}: run `watcher db upgrade`"])
 
 
 def revision(engine: Engine) -> str | None:
@@ -197,6 +204,13 @@ def note_repaired(engine: Engine) -> None:
     """Note that a restored database knows what was published since the backup."""
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA user_version=0")
+
+
+def _newer(revision: str) -> str:
+    return (
+        f"DATABASE_URL: the database has schema {revision!r}, which this version of Watcher does not know,"
+        " as it was written by a newer one: upgrade Watcher, or restore a backup."
+    )
 
 
 def _alembic() -> alembic.config.Config:

@@ -19,7 +19,7 @@ from playwright import sync_api
 from theatre import SECONDS
 
 from watcher import config, localb2, workshop
-from watcher.web import playback
+from watcher.web import guard, playback
 
 AXE = (HERE.parents[1] / "watcher/web/node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 VIEWS = {
@@ -133,6 +133,39 @@ def test_an_upload_appears_plays_while_it_is_made_and_is_seen_to_its_end(
     gallery.wait("document.querySelector('video').ended")
     gallery.photograph("6-seen")
     assert gallery.wrong == []
+
+
+def test_who_waits_on_a_videos_page_for_its_beginning_can_play_it(
+    house: House, site: site_of_web.Site, visit: Callable[..., Visit]
+) -> None:
+    house.upload(theatre.film(house.folder / "film.mp4", *theatre.FILMS["copied"], seconds=4), "A film.mp4")
+    assert house.cli("scan").returncode == 0
+    waiting = visit(f"{site.url}/videos/1")
+    assert "Waiting" in waiting.page.inner_text("#no-player")
+
+    house.run_until_idle()
+    _play_to_the_end(waiting)
+    assert waiting.wrong == []
+
+
+def test_a_page_that_came_while_the_bucket_was_out_of_reach_plays_when_it_is_not(
+    finished: House, open_site: site_of_web.Site, visit: Callable[..., Visit]
+) -> None:
+    address = f"{open_site.url}/videos/{finished.rows()['films/A film.mp4']['id']}"
+    visited = visit("about:blank")
+
+    def answer_as_then(route: sync_api.Route) -> None:
+        came = route.fetch()
+        page = re.sub('data-origins=".*?"', 'data-origins=""', came.text())
+        route.fulfill(
+            response=came, headers={**came.headers, "content-security-policy": guard.policy()}, body=page
+        )
+
+    visited.page.route(address, answer_as_then, times=1)
+    visited.page.goto(address)
+    with visited.page.expect_navigation():
+        visited.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # it looks at once
+    _play_to_the_end(visited)
 
 
 def test_the_keyboard_alone_finds_and_plays_a_film(
@@ -336,6 +369,12 @@ _SHEET_IS_LOADED = """(() => {
   const sheet = document.querySelector('.preview .still').style.backgroundImage.slice(5, -2);
   return performance.getEntriesByName(sheet).some((one) => one.responseEnd > 0);
 })()"""
+
+
+def _play_to_the_end(visited: Visit) -> None:
+    visited.wait("document.querySelector('.player.ready') !== null")
+    visited.page.click("[data-do=play]")
+    visited.wait("document.querySelector('video').ended")
 
 
 def _hover(page: sync_api.Page, part: float, *, click: bool = False) -> None:

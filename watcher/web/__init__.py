@@ -33,9 +33,11 @@ def create(settings: config.Settings | None = None) -> fastapi.FastAPI:
         settings = config.load()
         log.configure(level=settings.log_level, format=settings.log_format)
     readings = database.open_for_reading(settings.database_url.get_secret_value())
-    if not database.is_current(readings):
+    try:
+        database.demand_current(readings)
+    except Misconfigured:
         readings.dispose()
-        raise Misconfigured(["the database has the schema of another Watcher: run `watcher db upgrade`"])
+        raise
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: fastapi.FastAPI) -> AsyncIterator[None]:

@@ -27,7 +27,10 @@ router = fastapi.APIRouter(
     tags=["version 1"],
     responses={
         400: {"model": answers.Problem, "description": "The request could not be read."},
-        401: {"description": "WEB_TOKEN is set and was not given, as a bearer token or as a password."},
+        401: {
+            "model": answers.Problem,
+            "description": "WEB_TOKEN is set and was not given, as a bearer token or as a password.",
+        },
         422: {"model": answers.Problem, "description": "A parameter is not what it may be."},
         503: {"model": answers.Problem, "description": "The database does not answer right now; try again."},
     },

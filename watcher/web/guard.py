@@ -10,7 +10,7 @@ import urllib.parse
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = ("GET", "HEAD")
@@ -79,22 +79,26 @@ class Guard:
             scope = {**scope, "method": "GET"}
         await (answer or self._app)(scope, receive, guarded)
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         if scope["method"] not in METHODS:
-            return PlainTextResponse("Only GET and HEAD.\n", 405, {"Allow": ", ".join(METHODS)})
+            return _refuse(scope, 405, "Only GET and HEAD.", {"Allow": ", ".join(METHODS)})
         if scope["path"] in OPEN_PATHS:
             return None
         headers = Headers(scope=scope)
         if self._token is None:
             if _is_from_here(scope, headers.get("host", "")):
                 return None
-            return PlainTextResponse("Without WEB_TOKEN only this machine is answered.\n", 403)
+            return _refuse(scope, 403, "Without WEB_TOKEN only this machine is answered.")
         if hmac.compare_digest(_given(headers.get("authorization", "")), self._token):
             return None
         challenge = {"WWW-Authenticate": 'Basic realm="Watcher", charset="UTF-8"'}
-        return PlainTextResponse(
-            "The password is WEB_TOKEN's value; any user name will do.\n", 401, challenge
-        )
+        return _refuse(scope, 401, "The password is WEB_TOKEN's value; any user name will do.", challenge)
+
+
+def _refuse(scope: Scope, status: int, why: str, headers: dict[str, str] | None = None) -> Response:
+    if scope["path"].startswith("/api/"):  # whose errors are JSON
+        return JSONResponse({"detail": why}, status, headers)
+    return PlainTextResponse(f"{why}\n", status, headers)
 
 
 def _is_from_here(scope: Scope, host: str) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from watcher import config, scratch, stats
 from watcher.errors import Misconfigured, Outage
-from watcher.models import VideoStatus
+from watcher.models import UNFINISHED, VideoStatus
 from watcher.web import guard, playback, shown, state, views
 
 SHOWN = 24  # videos on a page: whole rows with one, two, three, four or six in a row
@@ -57,18 +57,22 @@ def gallery(
 
 
 @router.get("/videos/{video_id}")
-def video(video_id: Id, db: Readings, player: Player) -> HTMLResponse:
+def video(video_id: Id, db: Readings, player: Player, settings: Settings) -> HTMLResponse:
     """Show one video: player, what was made of it, its story, and what to do if it failed."""
     rows = stats.list_videos(db, ids=[video_id])
     whole = stats.video(db, video_id)
     if not rows or whole is None:
         raise fastapi.HTTPException(404, f"There is no video {video_id}.")
     outputs = stats.outputs(db, video_id)
-    origins, trouble = _origins(player, {output.bucket for output in outputs})
+    buckets = {output.bucket for output in outputs}
+    if rows[0]["status"] in UNFINISHED:
+        buckets.add(settings.output_bucket)  # the page is kept up to date, but not the policy it came with
+    origins, trouble = _origins(player, buckets)
     page = views.render(
         "video.html",
         video=rows[0],
         hint=whole.hint,
+        origins=origins,
         trouble=trouble,
         renditions=shown.renditions(outputs),
         steps=stats.steps(db, video_id),

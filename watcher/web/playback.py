@@ -110,7 +110,7 @@ class Playback:
             self._passes.move_to_end((bucket_name, folder))
             while len(self._passes) > MOST_PASSES:
                 self._passes.popitem(last=False)
-        with one.lock:  # a player asks for picture and sound at once: one call to B2 is enough
+        with _held(one.lock):  # a player asks for picture and sound at once: one call to B2 is enough
             if one.until is None or one.until - now < min(film + LEAST_SPARE, LONGEST - SPARE):
                 valid = min(film + SPARE, LONGEST)
                 with self._turn():
@@ -121,7 +121,7 @@ class Playback:
     def _bucket(self, name: str) -> bucket.Bucket:
         if name in self._buckets:
             return self._buckets[name]
-        with self._connecting, self._turn():
+        with _held(self._connecting), self._turn():
             if self._account is None:
                 key = self._settings.key.get_secret_value()
                 self._account = bucket.connect(
@@ -168,3 +168,14 @@ def relinked(text: str, linked: Callable[[str], str]) -> str:
 
 def _folder(name: str) -> str:
     return name[: name.rindex("/") + 1]
+
+
+@contextlib.contextmanager
+def _held(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock for the block; Outage when who has it waits for B2 for long, as there are only so many threads."""
+    if not lock.acquire(timeout=TURN_SECONDS):
+        raise Outage("b2_unavailable", "an earlier request still waits for B2")
+    try:
+        yield
+    finally:
+        lock.release()

@@ -2,6 +2,13 @@
 // and a playing video stay as they are. Every word comes from the same template as the first time.
 "use strict";
 
+// Where the policy lets the page load from that it came with.
+const ALLOWED = [...document.querySelectorAll("[data-live]")].flatMap(origins);
+
+function origins(part) {
+  return (part.dataset.origins ?? "").split(" ").filter(Boolean);
+}
+
 // What of `fresh` differs is taken over into `old`. A part marked data-keep looks after its own content.
 function take(old, fresh) {
   for (const { name, value } of fresh.attributes) {
@@ -40,6 +47,10 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+    if (found && origins(found).some((origin) => !ALLOWED.includes(origin))) {
+      location.reload(); // such as a bucket that was out of reach then
+      return;
+    }
     if (found) take(part, found);
   }
   document.dispatchEvent(new Event("refreshed"));

@@ -23,6 +23,7 @@ function play(video) {
 
 async function follow(box) {
   const answer = await fetch(box.dataset.watcherStatus, { credentials: "same-origin" });
+  if (answer.status >= 500) throw new Error(`the site answered ${answer.status}`); // for a moment, such as a restart
   if (!answer.ok) return;
   const state = await answer.json();
   const bar = box.querySelector("progress");
@@ -38,7 +39,7 @@ async function follow(box) {
 }
 
 function keepFollowing(box) {
-  follow(box).catch(() => setTimeout(() => keepFollowing(box), PATIENCE)); // such as no network for a moment
+  follow(box).catch(() => setTimeout(() => keepFollowing(box), PATIENCE)); // such as no network
 }
 
 document.querySelectorAll("video[data-watcher-hls]").forEach(play);
