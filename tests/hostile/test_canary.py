@@ -182,8 +182,9 @@ def _check_outputs(house: House, target: traps.Bait, work: Path) -> None:
         data = path.read_bytes()
         for secret in (WORDS, target.url, str(target.film), "/etc/fstab"):
             told = secret.encode() in data
-            # Playlists name the parts, whose folder is named after the source: see `object_names`.
-            assert not told or name.endswith((".m3u8", ".vtt")), f"{name} holds {secret}"
+            # Texts name the parts, whose folder is named after the source: see `object_names`.
+            is_text = name.endswith((".m3u8", ".vtt", "/watcher.json"))
+            assert not told or (is_text and secret != WORDS), f"{name} holds {secret}"
         if name.endswith(("video.mp4", ".jpg")):
             assert _colour(path) == pytest.approx(traps.GREEN, abs=12), name
 
