@@ -97,10 +97,13 @@ def test_an_upload_appears_plays_while_it_is_made_and_is_seen_to_its_end(
     )
     daemon = house.start("run")
     try:
+        wait_for(
+            lambda: bool(house.rows().get("films/A film.mp4", {}).get("hls")), "the film to be announced"
+        )
+        # A slow machine: an idle gallery looks every ten seconds, and a fast one would be done by then.
+        os.kill(daemon.pid, signal.SIGSTOP)
         gallery.wait("document.querySelector('.card') !== null")  # by itself, without a reload
         gallery.photograph("2-appeared")
-        wait_for(lambda: bool(house.rows()["films/A film.mp4"]["hls"]), "the film to be announced")
-        os.kill(daemon.pid, signal.SIGSTOP)  # a slow machine, so that the browser is sure to be there first
         gallery.wait("document.querySelector('.card progress') !== null")
         assert "making" in gallery.page.inner_text(".card .state")
         gallery.photograph("3-progress")
