@@ -27,7 +27,7 @@ def all_commands(facts: media.Media) -> list[list[str]]:
         command.video(URL, facts, made.video),
         command.audio(URL, facts, made.audio),
         command.poster(URL, facts, made.stills, seconds=30, keyframes_only=True, is_bright=True),
-        command.storyboard(URL, facts, made.storyboard, keyframes_only=True),
+        command.storyboard(URL, facts, made.storyboard, decoded="firsts"),
     ]
 
 

@@ -9,7 +9,8 @@ import webvtt
 from clips import H264, PROFILE, bench, inspect_file, make, run
 from house import House, clip
 
-from watcher import encode, localb2, plan
+from watcher import command, encode, localb2, plan
+from watcher.encode import workbench
 from watcher.media import Media
 
 GREY = "geq=lum='{}':cb=128:cr=128"
@@ -41,6 +42,21 @@ def test_each_tile_shows_the_picture_of_its_time(tmp_path: Path) -> None:
     shown = [luma(sheet.path, number * planned.tile_width + 80, 45) for number in range(5)]
     steps = [later - earlier for earlier, later in itertools.pairwise(shown)]
     assert all(40 <= step <= 53 for step in steps), shown  # 40, in the full range that JPEG has
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "avi"])
+def test_no_more_keyframes_are_decoded_than_there_are_tiles(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / f"stairs.{ending}"
+    facts = greys(source, STAIRS, seconds=10, keyframe_every=5)
+    planned = plan.make(facts, PROFILE).storyboard
+    arguments = command.storyboard(source, facts, planned, decoded="firsts")
+    table = bench(tmp_path)
+
+    report = workbench.run(arguments, facts, table)
+
+    [read] = report.read.values()
+    assert read.frames == planned.tiles
+    assert (table.folder / (command.SHEETS % 0)).stat().st_size > 0
 
 
 def test_where_keyframes_are_rare_the_last_one_is_shown_again(tmp_path: Path) -> None:
@@ -82,9 +98,10 @@ def test_a_film_that_is_dark_all_through_has_a_poster_all_the_same(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("seconds", "tiles", "interval", "sheets"), [(0.5, 1, 2.0, 1), (600, 300, 2.0, 3), (3600, 300, 12.0, 3)]
+    ("seconds", "tiles", "interval", "sheets"),
+    [(0.5, 1, 2.0, 1), (60, 30, 2.0, 1), (600, 100, 6.0, 1), (1800, 300, 6.0, 3), (3600, 300, 12.0, 3)],
 )
-def test_a_storyboard_has_a_tile_every_two_seconds_and_no_more_than_three_sheets(
+def test_the_tiles_of_a_storyboard_lie_two_to_six_seconds_apart_until_there_are_three_sheets(
     tmp_path: Path, seconds: float, tiles: int, interval: float, sheets: int
 ) -> None:
     source = make(tmp_path / "clip.mkv", seconds=0.5, sound=False, size="180x320")

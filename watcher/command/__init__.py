@@ -22,7 +22,7 @@ from watcher.command.picture import (
     video_chunk,
 )
 from watcher.command.sound import AUDIO, audio, loudness
-from watcher.command.stills import POSTER, SHEETS, poster, storyboard
+from watcher.command.stills import POSTER, SHEETS, Decoded, poster, storyboard
 
 AGAIN = "again-"  # before the name of a file that replaces one which was begun and given up
 
@@ -39,6 +39,7 @@ __all__ = [
     "SHEETS",
     "VIDEO",
     "VIDEO_FORMATS",
+    "Decoded",
     "audio",
     "before_chunk",
     "loudness",

@@ -1,6 +1,7 @@
 """The arguments that make still pictures, from keyframes where there are any. Pure."""
 
 from pathlib import Path
+from typing import Literal
 
 from watcher.command import colour, inputs
 from watcher.media import Media
@@ -13,6 +14,8 @@ POSTER_CANDIDATES = 12  # pictures held in memory to choose among: a keyframe ea
 BRIGHT = 64
 QUALITY = "3"  # of JPEG, from 2 to 31: no artefact is seen at full size
 SHEET_QUALITY = "5"  # a third smaller; tiles are looked at in passing
+# Which pictures are decoded for a storyboard: the first keyframe of each tile, every keyframe, or all.
+Decoded = Literal["firsts", "keyframes", "all"]
 
 
 def poster(
@@ -40,23 +43,38 @@ def poster(
     return [*arguments, "-frames:v", "1", *_jpeg(QUALITY), "-update", "1", POSTER]
 
 
-def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, *, keyframes_only: bool) -> list[str]:
+def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, *, decoded: Decoded) -> list[str]:
     """Return the arguments that make the `SHEETS` of a storyboard, whose last tiles repeat the last picture."""
+    tile = f"floor({{}}/{plan.interval_seconds:g})"
     filters = [
-        # Each tile shows what is nearest to its time; where keyframes are rare, some repeat the one before.
-        # A clip of less than half an interval has one tile all the same.
-        f"fps=1/{plan.interval_seconds:g}:start_time=0:eof_action=pass",
+        # Each tile shows the first picture of its stretch of time; where keyframes are rare, some repeat the one
+        # before. A clip of less than an interval has one tile all the same.
+        f"select='isnan(prev_selected_t)+gt({tile.format('t')},{tile.format('prev_selected_t')})'",
+        f"fps=1/{plan.interval_seconds:g}:start_time=0:round=down:eof_action=pass",
         *colour.still(inputs.picture(media), plan.tile_width, plan.tile_height),
         "tpad=stop=-1:stop_mode=clone",
         f"trim=end_frame={plan.tiles}",
         f"tile={plan.columns}x{plan.rows}",
     ]
-    arguments = [*_keyframes(keyframes_only), *_picture(source, media, filters)]
+    arguments = _keyframes(decoded != "all")
+    if decoded == "firsts":
+        arguments += ["-bsf:v", _one_for_each(plan.interval_seconds)]
+    arguments += _picture(source, media, filters)
     return [*arguments, "-frames:v", str(plan.sheets), *_jpeg(SHEET_QUALITY), "-start_number", "0", SHEETS]
 
 
 def _keyframes(is_wanted: bool) -> list[str]:
     return ["-skip_frame", "nokey"] if is_wanted else []
+
+
+def _one_for_each(seconds: float) -> str:
+    """Return the bitstream filter that drops all packets but the first keyframe of each stretch of so many `seconds`.
+
+    Before the decoder, which would spend a minute on the keyframes of a long film. What has no time is kept.
+    """
+    place = f"floor((dts-startdts)*tb/{seconds:g})+1"  # 0 is what a variable holds before it is set
+    kept = f"if(eq({place},ld(0)),1,0*st(0,{place}))"
+    return "noise=drop='{}'".format(f"if(key,if(eq(dts,nopts),0,{kept}),1)")
 
 
 def _picture(source: str | Path, media: Media, filters: list[str]) -> list[str]:

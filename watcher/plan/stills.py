@@ -7,9 +7,11 @@ from watcher.plan.cutting import end
 from watcher.plan.values import StillsPlan, StoryboardPlan, VideoPlan
 
 TILE_PIXELS = 160  # of the longer side: large enough to tell scenes apart under a pointer
-# Every two seconds, as a viewer moves a pointer over the bar of a short clip; in a film the same number of
-# pictures lie further apart. All sheets together stay below a megabyte.
+# Every two seconds, as a viewer moves a pointer over the bar of a short clip; in a longer one the hundred pictures
+# of one sheet lie up to six seconds apart, and from half an hour on there are three sheets. All stay below a megabyte.
 INTERVAL_SECONDS = 2.0
+LONG_INTERVAL_SECONDS = 6.0
+SHEET_TILES = 100
 MOST_TILES = 300
 COLUMNS = ROWS = 10  # sheets of 1600x900: every device decodes them at once
 UNKNOWN_SECONDS = 600.0  # what is prepared for where nothing is known of the length
@@ -23,7 +25,8 @@ def poster(video: VideoPlan) -> StillsPlan:
 def storyboard(media: Media, video: VideoPlan) -> StoryboardPlan:
     """Return the plan of a storyboard for all of the video."""
     seconds = end(media) or media.duration_seconds or UNKNOWN_SECONDS
-    interval = max(INTERVAL_SECONDS, seconds / MOST_TILES)
+    usual = min(max(INTERVAL_SECONDS, seconds / SHEET_TILES), LONG_INTERVAL_SECONDS)
+    interval = max(usual, seconds / MOST_TILES)
     tiles = max(1, math.ceil(seconds / interval - 1e-6))  # not one more for a rounding error
     scale = min(1.0, TILE_PIXELS / max(video.width, video.height))
     columns = min(COLUMNS, tiles)
