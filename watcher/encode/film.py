@@ -29,8 +29,9 @@ def package(
     `is_whole` is not so when some of the source had to be done without.
     """
     whole = _stitched(parts, bench)
-    picture = workbench.only(workbench.scan(whole, bench, "packets"), "video")
-    sound = workbench.only(workbench.scan(audio, bench, "packets"), "audio") if audio is not None else None
+    scans = workbench.scan([whole] if audio is None else [whole, audio], bench)
+    picture = workbench.only(scans[0], "video")
+    sound = None if audio is None else workbench.only(scans[1], "audio")
     if picture is None or (audio is not None and sound is None):
         raise Failure("output_invalid", "a part that was made earlier holds no track")
     verify.stitched(media, picture, is_paced=plan.frame_rate is not None, is_whole=is_whole)
@@ -39,7 +40,7 @@ def package(
     workbench.run(command.package(whole, audio, video_shift=shift), media, bench)
     path = bench.folder / command.PACKAGE
     is_first = _is_index_first(path)
-    made = workbench.scan(path, bench, "packets")
+    [made] = workbench.scan([path], bench)
     picture, sound = verify.package(media, made, picture, sound, is_index_first=is_first, is_whole=is_whole)
     return Made(
         path,

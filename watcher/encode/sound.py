@@ -63,7 +63,7 @@ def _audio(
     if verify.is_silent_track(media, report):
         return Nothing(None)
     is_there = path.exists() and path.stat().st_size > 0
-    found = workbench.only(workbench.scan(path, bench, "packets"), "audio") if is_there else None
+    found = workbench.only(workbench.scan([path], bench)[0], "audio") if is_there else None
     loss = None
     try:
         verify.audio_source(media, report, end=found.end if found is not None else 0.0)
