@@ -17,9 +17,9 @@ def phone(folder: Path, seconds: float, *, rate: str = "6M", size: str = "1920:1
     return _film(folder, f"phone-{rate}", size, rate, seconds, ending="mov")
 
 
-def web(folder: Path, seconds: float) -> Path:
+def web(folder: Path, seconds: float, *, rate: str = "2500k") -> Path:
     """Return a film that plays everywhere as it is: 720p H.264 and AAC."""
-    return _film(folder, "web", "1280:720", "2500k", seconds, ending="mp4")
+    return _film(folder, f"web-{rate}", "1280:720", rate, seconds, ending="mp4")
 
 
 def _film(folder: Path, name: str, size: str, rate: str, seconds: float, *, ending: str) -> Path:
