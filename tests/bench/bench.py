@@ -46,7 +46,7 @@ class Scale:
     lengths: tuple[int, ...] = (10, 600, 3600)
     idle: int = 40  # seconds
     copied: int = 600
-    over_lines: int = 30
+    over_lines: int = 60
     ladder: tuple[int, int] = (20, 60)  # of 4K, of 1080p
     long: int = 600
     drop_every: int = 15  # seconds between the clips that are dropped into the long film's encode
@@ -159,19 +159,18 @@ def _lines(job: Job) -> None:
     with stage.opened(job.folder / "stage") as place:
         file_id = place.house.upload(film)
         free, daemon = stage.make(place, film.name)
-        # The film goes up last: no byte of it may, before the last picture has come down and its index is known.
-        made_bytes = daemon.mp4_bytes()
+        made_bytes = daemon.made_bytes()
     for megabits in LINES:
         with stage.opened(job.folder / "stage", megabits=megabits) as place:
             ours, _ = stage.make(place, film.name)
             theirs = ancestor.run(place.house, file_id, job.folder)
         down, up = (size * 8 / megabits / 1e6 for size in (film.stat().st_size, made_bytes))
-        longest = max(down + up, free.complete)
+        longest = max(down, up, free.complete)
         job.results.ways.append((f"{job.scale.over_lines} s of 1080p, {megabits} Mbit/s", theirs, ours))
         job.results.goal(
             f"wall time at {megabits} Mbit/s",
             least="≤ 1.10 x max(transfer, encode)",
-            ours=f"{ours.complete / longest:.2f} x max({down:.0f} s down + {up:.0f} s up, {free.complete:.0f} s)",
+            ours=f"{ours.complete / longest:.2f} x max({down:.0f} s down, {up:.0f} s up, {free.complete:.0f} s encode)",
             is_reached=ours.complete <= 1.10 * longest,
         )
 

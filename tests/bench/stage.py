@@ -86,10 +86,10 @@ class Daemon:
         """Wait until all of it is there."""
         return self._wait(name, "completed_at")
 
-    def mp4_bytes(self) -> int:
-        """Return the size of the films that were published."""
+    def made_bytes(self) -> int:
+        """Return the size of all that was published and is still there."""
         with self._db.begin() as connection:
-            query = "SELECT sum(size_bytes) FROM outputs WHERE kind = 'mp4' AND obsolete_at IS NULL"
+            query = "SELECT sum(size_bytes) FROM outputs WHERE obsolete_at IS NULL"
             return int(connection.exec_driver_sql(query).scalar_one())
 
     def _look_whether_it_lives(self) -> None:
