@@ -32,6 +32,35 @@ def _claims_fast(path: Path) -> None:
     path.write_bytes(data)
 
 
+def _coarse(path: Path) -> None:
+    """Round the times down to 80 ms."""
+    fine = scene.make(
+        path.with_name("fine.mkv"),
+        "-c:v",
+        "mpeg4",
+        "-q:v",
+        "2",
+        "-bf",
+        "0",
+        "-c:a",
+        "aac",
+        matrix="smpte170m",
+    )
+    run("-i", str(fine), "-c", "copy", "-bsf:v", "setts=ts=floor(TS/80)*80", str(path))
+
+
+def _unevenness(path: Path) -> str:
+    """Find pictures that are shown for longer or shorter than the others."""
+    with av.open(str(path)) as container:
+        times = [float(frame.time or 0.0) for frame in container.decode(video=0)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    return (
+        ""
+        if max(gaps) - min(gaps) < 0.002
+        else f"pictures are shown for {min(gaps):.3f} to {max(gaps):.3f} s"
+    )
+
+
 def interlaced(*encoding: str, flagged: bool = True) -> Callable[[Path], object]:
     """Return what makes a clip with a bar that moves between the two fields of each picture."""
 
@@ -209,6 +238,12 @@ RATES = [
         ),
         Film((320, 180), frames=40, within=0.11),
         "200 pictures a second at times",
+    ),
+    Case(
+        "coarse-clock.mkv",
+        _coarse,
+        Film((320, 180), frames=50, also=_unevenness),
+        "two pictures share each time",
     ),
 ]
 
