@@ -61,12 +61,12 @@ def _unevenness(path: Path) -> str:
     )
 
 
-def interlaced(*encoding: str, flagged: bool = True) -> Callable[[Path], object]:
+def interlaced(*encoding: str, flagged: bool = True, size: str = "320x180") -> Callable[[Path], object]:
     """Return what makes a clip with a bar that moves between the two fields of each picture."""
 
     def make(path: Path) -> None:
-        bar = "color=0x202020:size=320x180:rate=50:duration=2,format=yuv420p[a]"
-        bar += ";color=0x909090:size=40x180:rate=50:duration=2[b]"
+        bar = f"color=0x202020:size={size}:rate=50:duration=2,format=yuv420p[a]"
+        bar += f";color=0x909090:size=40x{size.partition('x')[2]}:rate=50:duration=2[b]"
         graph = f"{bar};[a][b]overlay=x='mod(n*7\\,280)',interlace=lowpass=0"
         if not flagged:
             graph += ",setfield=prog"
@@ -265,6 +265,12 @@ INTERLACED = [
         interlaced("-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", flagged=False),
         TAPE,
         "a capture card's, or a tape's after an editor",
+    ),
+    Case(
+        "interlaced-denied.mp4",
+        interlaced(*FILM, "-maxrate", "2M", "-bufsize", "4M", flagged=False, size="720x576"),
+        Film((720, 576), frames=50, corners="", flashes=(), also=combing),
+        "a tape's that somebody encoded as progressive: a copy would stay combed",
     ),
 ]
 
