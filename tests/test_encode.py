@@ -210,6 +210,37 @@ def test_frames_keep_their_own_times_where_they_are_uneven(tmp_path: Path) -> No
     assert ours == pytest.approx(theirs, abs=0.002)
 
 
+@pytest.mark.parametrize("name", ["coarse.mkv", "coarse.mp4"])
+def test_frames_that_share_a_time_are_spread_and_whole(tmp_path: Path, name: str) -> None:
+    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
+    # Two frames for each 80 ms; MP4 lets no two share a time, and puts them a thousandth apart.
+    clock = ("-bsf:v", "setts=ts=floor(TS/80)*80", "-video_track_timescale", "1000")
+    run("-i", str(sharp), "-c", "copy", *clock, str(tmp_path / name))
+
+    made = film_of(tmp_path / name)
+
+    times = [start for start, _ in packets(made.mp4.path, "video")]
+    assert [round(time * 25, 1) for time in times] == list(range(50))
+    differences = [
+        abs(a - b)
+        for one, other in zip(decoded(sharp), decoded(made.mp4.path), strict=True)
+        for a, b in zip(bytes(one.planes[0])[::97], bytes(other.planes[0])[::97], strict=True)
+    ]
+    assert sum(differences) / len(differences) < 4  # 20 and more where every other frame got no bits
+
+
+def test_frames_of_a_burst_that_share_a_time_do_not_make_the_rest_late(tmp_path: Path) -> None:
+    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
+    # Frames 10 to 12 come at once, when the last of them is due, and those after them at their own times.
+    burst = "setts=ts=if(between(N\\,10\\,12)\\,480\\,TS)"
+    run("-i", str(sharp), "-c", "copy", "-bsf:v", burst, str(tmp_path / "burst.mkv"))
+
+    made = film_of(tmp_path / "burst.mkv")
+
+    times = [round(start * 25, 1) for start, _ in packets(made.mp4.path, "video")]
+    assert times == [*range(10), *range(12, 50)]
+
+
 def test_a_frame_rate_above_the_cap_is_lowered_without_changing_the_length(tmp_path: Path) -> None:
     made = film_of(make(tmp_path / "fast.mp4", rate=120, seconds=1, sound=False))
 

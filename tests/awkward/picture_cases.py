@@ -32,12 +32,41 @@ def _claims_fast(path: Path) -> None:
     path.write_bytes(data)
 
 
-def interlaced(*encoding: str, flagged: bool = True) -> Callable[[Path], object]:
+def _coarse(path: Path) -> None:
+    """Round the times down to 80 ms."""
+    fine = scene.make(
+        path.with_name("fine.mkv"),
+        "-c:v",
+        "mpeg4",
+        "-q:v",
+        "2",
+        "-bf",
+        "0",
+        "-c:a",
+        "aac",
+        matrix="smpte170m",
+    )
+    run("-i", str(fine), "-c", "copy", "-bsf:v", "setts=ts=floor(TS/80)*80", str(path))
+
+
+def _unevenness(path: Path) -> str:
+    """Find pictures that are shown for longer or shorter than the others."""
+    with av.open(str(path)) as container:
+        times = [float(frame.time or 0.0) for frame in container.decode(video=0)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    return (
+        ""
+        if max(gaps) - min(gaps) < 0.002
+        else f"pictures are shown for {min(gaps):.3f} to {max(gaps):.3f} s"
+    )
+
+
+def interlaced(*encoding: str, flagged: bool = True, size: str = "320x180") -> Callable[[Path], object]:
     """Return what makes a clip with a bar that moves between the two fields of each picture."""
 
     def make(path: Path) -> None:
-        bar = "color=0x202020:size=320x180:rate=50:duration=2,format=yuv420p[a]"
-        bar += ";color=0x909090:size=40x180:rate=50:duration=2[b]"
+        bar = f"color=0x202020:size={size}:rate=50:duration=2,format=yuv420p[a]"
+        bar += f";color=0x909090:size=40x{size.partition('x')[2]}:rate=50:duration=2[b]"
         graph = f"{bar};[a][b]overlay=x='mod(n*7\\,280)',interlace=lowpass=0"
         if not flagged:
             graph += ",setfield=prog"
@@ -210,6 +239,12 @@ RATES = [
         Film((320, 180), frames=40, within=0.11),
         "200 pictures a second at times",
     ),
+    Case(
+        "coarse-clock.mkv",
+        _coarse,
+        Film((320, 180), frames=50, also=_unevenness),
+        "two pictures share each time",
+    ),
 ]
 
 
@@ -230,6 +265,12 @@ INTERLACED = [
         interlaced("-c:v", "mpeg4", "-q:v", "2", "-c:a", "aac", flagged=False),
         TAPE,
         "a capture card's, or a tape's after an editor",
+    ),
+    Case(
+        "interlaced-denied.mp4",
+        interlaced(*FILM, "-maxrate", "2M", "-bufsize", "4M", flagged=False, size="720x576"),
+        Film((720, 576), frames=50, corners="", flashes=(), also=combing),
+        "a tape's that somebody encoded as progressive: a copy would stay combed",
     ),
 ]
 

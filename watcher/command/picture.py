@@ -29,6 +29,14 @@ BORDER_SECONDS = 0.0005
 # A picture that begins so much later than the sound is drawn out to the start; less is not seen, and would only
 # make its frame rate look uneven.
 LATE_SECONDS = 0.02
+# Frames nearer than this to the one before share its time: where clocks count milliseconds, muxers put them one
+# apart. They would not be seen, nor would x264 have any bits for them; at 2 ms it has.
+LEAST_SECONDS = 0.0015
+# A frame that shares its time is shown at most this much later: containers' clocks are hardly coarser, and more
+# would be seen against the sound.
+MOST_LATE_SECONDS = 0.1
+# Before any picture, by more than one is shown for: the encoder drops what is shown there, and counts it.
+LONG_AGO_SECONDS = 10_000_000
 # What deinterlacing and lowering the frame rate look back on; the seek then ends at an earlier keyframe.
 CONTEXT_SECONDS = 1.0
 
@@ -147,6 +155,7 @@ def _graph(media: Media, plan: VideoPlan, chunk: Chunk, rungs: Sequence[Rung]) -
         filters.append(_paced(plan.frame_rate))
     if not chunk.is_whole:
         filters += _trim(media, chunk)
+    filters.append(_apart(track.frame_rate, chunk))
     # ffmpeg has already turned the picture as the source asks; these are the sizes after that.
     filters += colour.film(track, rungs[0].width, rungs[0].height)
     chain = f"[0:{track.index}]" + ",".join(filters)
@@ -160,6 +169,25 @@ def _paced(rate: Fraction) -> str:
     """Keep one frame of each span of `1 / rate`, at its own time; where they are rarer, all."""
     span = f"floor({{}}*{_ratio(rate)}+0.001)"
     return f"select='isnan(prev_selected_t)+gt({span.format('t')},{span.format('prev_selected_t')})'"
+
+
+def _apart(rate: Fraction | None, chunk: Chunk) -> str:
+    """Move frames that share their time with the one before to where they are due, and drop those without a place.
+
+    A container with a coarse clock gives several frames one time. The others keep their own times: one that comes
+    when an earlier frame was moved to its place is dropped, so that nothing stays late. So is one whose time goes
+    back.
+    """
+    moved, due = "0", "0"
+    if rate is not None:
+        step = float(1 / rate)
+        due = f"ld(0)+{step:.6f}"
+        most = f"if(lt(abs(T-PREV_INT),{LEAST_SECONDS}),{MOST_LATE_SECONDS},{0.99 * step:.6f})"
+        moved = f"lte({due}-T,{most})"
+        if chunk.end_seconds is not None:
+            moved += f"*lt({due},{chunk.end_seconds - chunk.start_seconds - BORDER_SECONDS:.6f})"
+    is_apart = f"isnan(PREV_INT)+gte(T-ld(0),{LEAST_SECONDS})"
+    return f"setpts='if({is_apart},0*st(0,T)+PTS,if({moved},round(st(0,{due})/TB),-{LONG_AGO_SECONDS}/TB))'"
 
 
 def _trim(media: Media, chunk: Chunk) -> list[str]:

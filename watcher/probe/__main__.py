@@ -19,6 +19,7 @@ import av.error
 import av.logging
 import av.stream
 import extent
+import fields
 import keyframes
 import measure
 import pictures
@@ -174,8 +175,9 @@ def _main_video(
         and not picture["is_interlaced"]
         and not is_said
     ):
-        fields = pictures.fields(container, stream)
-        picture |= {"is_interlaced": fields is not None, "is_bottom_first": fields == "bff"}
+        times = [time for time, _ in places["places"]] if places else []
+        order = fields.order(container, stream, times) if picture["rotation"] % 180 == 0 else None
+        picture |= {"is_interlaced": order is not None, "is_bottom_first": order == "bff"}
     return {"index": stream.index, "picture": picture, "keyframes": places}
 
 
