@@ -21,7 +21,7 @@ ROOMS = [
     {"display"},
     {"service"},
     {"daemon", "localb2"},
-    {"steps"},
+    {"leftovers", "steps"},
     {"workshop", "invariants"},
     {"publish", "pauses", "repair"},
     {"discovery", "inspect", "encode", "manifest"},

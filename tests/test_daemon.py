@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from house import House, clip, wait_for
 
-from watcher import config, daemon, database, ledger, localb2, retry, stats, steps, workshop
+from watcher import config, daemon, database, ledger, leftovers, localb2, retry, stats, steps, workshop
 from watcher.beat import Beat
 from watcher.errors import Failure, Stopped
 
@@ -462,7 +462,7 @@ def test_on_a_full_disk_what_waits_gives_way_to_what_is_worked_on(
     claim, _ = hold(worker, shop)
     worker._tidy_scratch()
     assert set(shop.scratch.video_ids()) == {1, 2}
-    monkeypatch.setattr(daemon, "LOW_DISK_BYTES", 2**60)
+    monkeypatch.setattr(leftovers, "LOW_DISK_BYTES", 2**60)
     worker._tidy_scratch()
     assert shop.scratch.video_ids() == [claim.video_id]
 
@@ -475,11 +475,11 @@ def test_no_step_is_begun_on_a_full_disk_until_there_is_room(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
-    monkeypatch.setattr(daemon, "LEAST_DISK_BYTES", 2**60)
+    monkeypatch.setattr(leftovers, "LEAST_DISK_BYTES", 2**60)
     discovered(house, shop, film)
     with hire(shop) as worker:
         wait_for(lambda: "disk_full" in caplog.text, "the seat to find the disk full")
         assert [step.attempts for step in stats.steps(shop.readings, 1)] == [0]
-        monkeypatch.setattr(daemon, "LEAST_DISK_BYTES", 0)
+        monkeypatch.setattr(leftovers, "LEAST_DISK_BYTES", 0)
         assert worker.wait(until_idle=True)
     assert stats.counts(shop.readings) == {"completed": 1}

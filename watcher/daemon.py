@@ -15,18 +15,18 @@ from watcher import (
     crashpoint,
     discovery,
     ledger,
+    leftovers,
     log,
     memory,
     pauses,
     repair,
     retry,
-    scratch,
     stats,
     steps,
     wallclock,
 )
 from watcher.beat import Beat
-from watcher.errors import CODES, Failure, Outage, Stopped
+from watcher.errors import Failure, Outage, Stopped
 from watcher.workshop import Workshop
 
 # How often seats look for work that other processes, or the end of a back-off, made due. Steps that are
@@ -38,13 +38,6 @@ TIDY = timedelta(seconds=15)
 RENEW = timedelta(seconds=2)
 # A tick that takes longer hangs: a call to B2 is given up after two minutes at most, three tries make six.
 TICK_PATIENCE = timedelta(minutes=8)
-# With less than this left on the scratch disk no step is begun: one needs some hundred megabytes, for blocks of its
-# source and what it makes, and what fills the disk stops everything that runs.
-LEAST_DISK_BYTES = 256 * 1024**2
-# With less than this left on the scratch disk, what is kept for videos that nobody works on is dropped: it can be
-# fetched again, and a thousand films that wait for their turn must not keep the first one from being made.
-LOW_DISK_BYTES = 1024**3
-
 _log = log.get()
 
 
@@ -89,7 +82,7 @@ class Daemon:
             shop.db, shop.readings, shop.watched, shop.target, output_prefix=shop.output_prefix, clock=now
         )
         memory.share_one_heap()
-        self._bury_the_dead()
+        leftovers.bury_the_dead(shop, clock=now)
         for job, every in (
             (self._poll, self._poll_every),
             (self._dispatch, DISPATCH),
@@ -231,12 +224,10 @@ class Daemon:
 
     def _check_disk(self) -> None:
         """Raise Outage rather than begin a step for which there is no room."""
-        root = self._shop.scratch.root
-        if scratch.free_bytes(root) >= LEAST_DISK_BYTES:
-            return
-        self._tidy_scratch()
-        if (free := scratch.free_bytes(root)) < LEAST_DISK_BYTES:
-            raise Outage("disk_full", f"no step is begun with only {free / 1e6:.0f} MB left for {root}")
+        if leftovers.lacks_room(self._shop) is not None:
+            self._tidy_scratch()
+            if (outage := leftovers.lacks_room(self._shop)) is not None:
+                raise outage
 
     def _wait_to_be_alone(self, step_id: int, beat: Beat) -> None:
         """Wait until no other step runs here: one that kills its worker each time must not use up their attempts."""
@@ -342,10 +333,7 @@ class Daemon:
         self._renew()
         shop, at = self._shop, self._heed_the_clock()
         if time.monotonic() >= self._rescues_from:
-            released = ledger.rescue(
-                shop.db, now=at, max_attempts=shop.max_attempts, hint=CODES["worker_lost"].hint
-            )
-            _report(released)
+            leftovers.rescue(shop, now=at)
         self._tidy_scratch()
         self._count_transactions()
         steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
@@ -359,40 +347,15 @@ class Daemon:
             pass
 
     def _tidy_scratch(self) -> None:
-        shop = self._shop
         with self._sweeping_up:
             with self._lock:
                 busy = {claim.video_id for claim, _ in self._running.values()}
-            idle = [video_id for video_id in shop.scratch.video_ids() if video_id not in busy]
-            if not idle:
-                return
-            is_low = scratch.free_bytes(shop.scratch.root) < LOW_DISK_BYTES
-            for video_id in idle if is_low else stats.finished(shop.readings, idle):
-                shop.forget_video(video_id)
+            leftovers.forget_idle(self._shop, busy)
 
     def _count_transactions(self) -> None:
         ledger.count_transactions(self._shop.db, self._shop.account.take_transactions(), now=now())
-
-    def _bury_the_dead(self) -> None:
-        """Release at once what daemons that died on this machine were working on."""
-        with self._shop.scratch.dead_workers() as workers:
-            for worker in workers:
-                released = ledger.release_worker(
-                    self._shop.db,
-                    worker,
-                    now=now(),
-                    max_attempts=self._shop.max_attempts,
-                    hint=CODES["worker_lost"].hint,
-                )
-                _report(released)
-                ledger.resume(self._shop.db, worker=worker)
 
 
 def sweep_once(shop: Workshop) -> int:
     """List the bucket to the end once, without working on anything; return how many videos are new."""
     return discovery.sweep(shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: True)
-
-
-def _report(released: list[ledger.Released]) -> None:
-    for step in released:
-        _log.warning("rescued", video=step.video_id, step=step.step, is_failed=step.is_failed)
