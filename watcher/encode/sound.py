@@ -30,7 +30,12 @@ def audio(
     if plan.mode == "copy" and gain_db:
         plan = plans.encoded_audio(media, plan.target_lufs)
     try:
-        return _audio(source, media, plan, gain_db, bench, command.AUDIO, on_growth)
+        return workbench.without_holes(
+            lambda bench, prefix: _audio(
+                source, media, plan, gain_db, bench, prefix + command.AUDIO, on_growth
+            ),
+            bench,
+        )
     except Failure as failure:
         if plan.mode != "copy" or not workbench.is_mendable(failure, bench):
             raise

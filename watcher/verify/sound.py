@@ -24,6 +24,7 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
         raise Failure(
             "source_truncated", f"the sound: {tracks.cut(read, track.packets)}; {readable}\n{report.text}"
         )
+    tracks.check_order(report, end=end)
     if read is not None:
         allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
         if (read.errors or 0) > allowed or read.frames == 0:
