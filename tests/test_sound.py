@@ -178,6 +178,26 @@ def test_an_empty_track_is_nothing_to_level(tmp_path: Path) -> None:
     assert isinstance(part, encode.Nothing)
 
 
+@pytest.mark.parametrize(
+    ("options", "is_copy"),
+    [
+        (("-b:a", "128k"), True),
+        (("-q:a", "10", "-aac_pns", "0", "-aac_ms", "0", "-aac_is", "0", "-cutoff", "24000"), False),
+    ],
+    ids=["128-kbit", "520-kbit"],
+)
+def test_sound_whose_rate_is_not_told_is_copied_unless_it_turns_out_too_high(
+    tmp_path: Path, options: tuple[str, ...], is_copy: bool
+) -> None:
+    noise = "aevalsrc=random(0)-0.5|random(1)-0.5:s=48000:d=4"
+    source = sounding(tmp_path / "noise.mkv", noise, options=options)
+    track = inspect_file(source, tmp_path).audio
+    assert track is not None
+    assert track.bit_rate is None
+
+    assert heard(source).is_copy == is_copy
+
+
 def test_sound_that_is_loud_enough_is_still_copied_when_levels_are_asked_for(tmp_path: Path) -> None:
     part = heard(sounding(tmp_path / "film.mp4", tone(-14)), LEVELLED)
 

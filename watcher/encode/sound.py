@@ -83,6 +83,8 @@ def _audio(
             return Nothing(failure)
         loss = failure
     verify.audio_output(media, report, found, is_whole=loss is None)
+    if plan.mode == "copy":
+        verify.copied_audio(found, size_bytes=path.stat().st_size)
     assert found is not None  # `audio_output` saw to it
     return Made(
         path,

@@ -32,7 +32,7 @@ playlists             are checked where they are made (`playlists`): no gap, eve
 
 from watcher.verify.film import package, stitched
 from watcher.verify.picture import chunk_output, chunk_source, has_errors, video_output, video_source, without
-from watcher.verify.sound import audio_output, audio_source, is_silent_track
+from watcher.verify.sound import audio_output, audio_source, copied_audio, is_silent_track
 from watcher.verify.stills import still
 from watcher.verify.tracks import Found, jump_seconds
 from watcher.verify.tracks import check_arrived as arrived
@@ -45,6 +45,7 @@ __all__ = [
     "audio_source",
     "chunk_output",
     "chunk_source",
+    "copied_audio",
     "has_errors",
     "is_silent_track",
     "jump_seconds",

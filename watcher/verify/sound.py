@@ -2,6 +2,7 @@
 
 from watcher.errors import Failure
 from watcher.media import Media
+from watcher.plan import COPY_AUDIO_RATE
 from watcher.transcript import Report
 from watcher.verify import tracks
 
@@ -35,6 +36,15 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
             )
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the sound ends early; {readable}")
+
+
+def copied_audio(found: tracks.Found | None, *, size_bytes: int) -> None:
+    """Raise where copied sound has more bits than a copy may have, which not every source tells beforehand."""
+    if found is None or found.end <= found.first:
+        return
+    rate = size_bytes * 8 / (found.end - found.first)
+    if rate > COPY_AUDIO_RATE:
+        raise Failure("output_invalid", f"the sound has {rate:.0f} bits a second, and not {COPY_AUDIO_RATE}")
 
 
 def is_silent_track(media: Media, report: Report) -> bool:
