@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
-from clips import BINARY, bench, cut, inspect_file, make, run
+from clips import BINARY, bench, cut, inspect_file, make, run, set_back
 
 from watcher import command, encode, fragments, plan
 from watcher.errors import Failure, Outage
@@ -263,6 +263,28 @@ def test_damage_before_a_chunk_is_not_held_against_it(tmp_path: Path) -> None:
 
     assert caught.value.code == "source_damaged"
     assert part[0].frames == 240
+
+
+@pytest.mark.parametrize(("at", "by"), [(9, 1), (9, 6)], ids=["within-a-chunk", "past-its-start"])
+def test_a_clock_that_goes_back_is_noticed_in_a_chunk(tmp_path: Path, at: float, by: float) -> None:
+    source = set_back(numbered(tmp_path / "clip.mkv"), tmp_path / "set-back.mkv", at=at, by=by)
+
+    with pytest.raises(Failure) as caught:
+        chunked(source, tmp_path)
+
+    assert caught.value.code == "source_damaged"
+    assert f"its clock goes back by {by}.0 s" in caught.value.detail
+
+
+def test_a_recording_behind_another_one_is_noticed_in_a_chunk(tmp_path: Path) -> None:
+    source = numbered(tmp_path / "clip.mkv")
+    source.write_bytes(source.read_bytes() * 2)
+
+    with pytest.raises(Failure) as caught:
+        chunked(source, tmp_path)
+
+    assert caught.value.code == "source_damaged"
+    assert "its clock goes back by 14.0 s" in caught.value.detail
 
 
 def test_a_source_that_ends_early_is_truncated_in_its_last_chunk(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 import dataclasses
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import iscc_samples
 import pytest
-from clips import H264, PROFILE, bench, cut, inspect, inspect_file, make, run, served
+from clips import H264, PROFILE, bench, cut, inspect, inspect_file, make, run, served, set_back
 
 from watcher import encode, plan
 from watcher.errors import Failure, Stopped
@@ -311,16 +311,92 @@ def test_a_recording_that_ends_in_the_middle_of_a_sound_packet_loses_no_picture(
     assert made.mp4.duration_seconds == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mpeg4"], ids=["copied", "encoded"])
-def test_a_recording_behind_another_one_is_not_left_out_in_silence(tmp_path: Path, codec: str) -> None:
-    source = make(tmp_path / "film.mkv", *H264, "-c:v", codec, "-c:a", "aac")
+@pytest.mark.parametrize(
+    ("name", "encoding", "rate"),
+    [
+        ("copied.mkv", H264, 25),
+        ("encoded.mkv", ("-c:v", "mpeg4"), 25),
+        ("slowed-down.mkv", H264, 120),
+        ("fragmented.mp4", (*H264, "-movflags", "frag_keyframe+empty_moov+default_base_moof"), 25),
+    ],
+)
+def test_a_recording_behind_another_one_is_not_left_out_in_silence(
+    tmp_path: Path, name: str, encoding: Sequence[str], rate: int
+) -> None:
+    source = make(tmp_path / name, *encoding, "-g", "25", "-c:a", "aac", rate=rate)
     source.write_bytes(source.read_bytes() * 2)
 
     with pytest.raises(Failure) as caught:
         film_of(source)
 
     assert caught.value.code == "source_damaged"
-    assert "of 4.0 s" in caught.value.detail
+    assert "its clock goes back by " in caught.value.detail
+    assert "readable: 2.0 of " in caught.value.detail
+
+
+def test_a_recording_behind_another_one_that_is_passed_over_is_missed(tmp_path: Path) -> None:
+    source = make(tmp_path / "film.flv", *H264, "-g", "25", "-c:a", "aac")
+    source.write_bytes(source.read_bytes() * 2)
+
+    with pytest.raises(Failure) as caught:
+        film_of(source)
+
+    assert caught.value.code == "source_damaged"
+    assert "readable: 2.0 s" in caught.value.detail
+
+
+@pytest.mark.parametrize("back", [1, 3], ids=["by-one-second", "by-three-seconds"])
+def test_recordings_on_a_clock_that_goes_back_follow_on_without_a_hole(tmp_path: Path, back: int) -> None:
+    part = make(tmp_path / "part.ts", *H264, "-g", "25", "-c:a", "mp2", seconds=3)
+    source = tmp_path / "film.ts"
+    with source.open("wb") as whole:
+        for start in (20, 23 - back):
+            shifted = tmp_path / f"from-{start}.ts"
+            run("-i", str(part), "-c", "copy", "-output_ts_offset", str(start), str(shifted))
+            whole.write(shifted.read_bytes())
+    found = inspect_file(source, tmp_path)
+    made = plan.make(found, PROFILE)
+    assert made.audio is not None
+
+    [(picture, *_)] = [
+        parts
+        for chunk in made.chunks
+        if isinstance(parts := encode.video_chunk(source, found, made, chunk, bench(tmp_path)), tuple)
+    ]
+    sound = encode.audio(source, found, made.audio, bench(tmp_path))
+
+    assert isinstance(sound, encode.Made)
+    assert picture.frames == 150
+    assert (picture.end_seconds, sound.end_seconds) == pytest.approx((6.0, 6.0), abs=0.1)
+
+
+@pytest.mark.parametrize("ladder", [(720, 480, 360), (720,)], ids=["decoded", "not-decoded"])
+def test_a_copy_of_packets_whose_clock_goes_back_is_damaged(tmp_path: Path, ladder: tuple[int, ...]) -> None:
+    source = make(tmp_path / "film.mkv", *H264, "-g", "25", "-c:a", "aac", seconds=3)
+    source = set_back(source, tmp_path / "set-back.mkv", at=2, by=1)
+    found = inspect_file(source, tmp_path)
+    made = plan.make(found, plan.Profile(ladder=ladder, quality="fast")).video
+    assert made.mode == "copy"
+
+    with pytest.raises(Failure) as caught:
+        encode.video(source, found, made, bench(tmp_path))
+
+    assert caught.value.code == "source_damaged"
+    assert "its clock goes back by 1.0 s" in caught.value.detail
+
+
+def test_sound_whose_clock_goes_back_is_damaged(tmp_path: Path) -> None:
+    source = make(tmp_path / "film.mkv", *H264, "-g", "25", "-c:a", "aac", seconds=3)
+    source = set_back(source, tmp_path / "set-back.mkv", at=2, by=1)
+    found = inspect_file(source, tmp_path)
+    made = plan.make(found, PROFILE).audio
+    assert made is not None
+
+    for mode in ("copy", "encode"):
+        with pytest.raises(Failure) as caught:
+            encode.audio(source, found, dataclasses.replace(made, mode=mode), bench(tmp_path))
+
+        assert "its clock goes back by 1.0 s" in caught.value.detail
 
 
 def test_a_source_with_bytes_turned_over_is_damaged(tmp_path: Path) -> None:

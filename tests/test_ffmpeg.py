@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import av
 import pytest
 from clips import BINARY, cut, make
 from house import wait_for
@@ -49,7 +50,9 @@ def test_the_report_counts_what_was_read_decoded_and_written(tmp_path: Path) -> 
 
     report = run("-i", str(clip), *("-map", "0:v", "-c:v", "mpeg4", "out.mp4"), folder=tmp_path, beat=beat)
 
-    assert report.read[0, 0] == transcript.Read(packets=50, frames=50, errors=0)
+    with av.open(str(clip)) as container:
+        size_bytes = sum(packet.size for packet in container.demux(video=0))
+    assert report.read[0, 0] == transcript.Read(packets=50, frames=50, errors=0, size_bytes=size_bytes)
     assert report.wrote[0, 0] == transcript.Wrote(packets=50, frames=50)
     assert not report.is_cut
     assert not report.is_unread

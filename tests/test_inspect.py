@@ -1,6 +1,7 @@
 """What is found out about a source: real clips, read by the real prober over HTTP."""
 
 import dataclasses
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -235,6 +236,29 @@ def test_an_mp4_whose_upload_broke_off_is_truncated_whichever_end_its_index_is_a
 
         assert caught.value.code == "source_truncated"
         assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("film.mp4", (*H264, "-c:a", "aac")),
+        ("film.mov", (*H264, "-c:a", "aac", "-movflags", "+faststart")),
+        ("film.wmv", ("-c:v", "wmv2", "-c:a", "wmav2")),
+        ("film.swf", ("-c:v", "flv1", "-an")),
+    ],
+)
+def test_a_recording_behind_another_one_that_no_player_sees_is_told(
+    tmp_path: Path, name: str, encoding: Sequence[str]
+) -> None:
+    source = make(tmp_path / name, *encoding, seconds=1)
+    inspect_file(source, tmp_path)
+    source.write_bytes(source.read_bytes() * 2)
+
+    with pytest.raises(Failure) as caught:
+        inspect_file(source, tmp_path)
+
+    assert caught.value.code == "source_damaged"
+    assert "behind it" in caught.value.detail
 
 
 @pytest.mark.parametrize(

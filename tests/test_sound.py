@@ -1,12 +1,13 @@
 """What becomes of the sound: which track, how loud, and that nothing is called sound where there is none."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-from clips import H264, PROFILE, bench, inspect_file, make, run
+from clips import BINARY, H264, PROFILE, bench, inspect_file, make, run
 from house import House
 from test_plan import AUDIO, MEDIA
 
@@ -139,6 +140,62 @@ def test_sound_is_levelled_when_that_is_asked_for(tmp_path: Path, name: str, dec
     lufs, peak = measured(part.path)
     assert lufs == pytest.approx(-14, abs=0.5)
     assert peak < -1
+
+
+def test_sound_whose_loudness_was_not_told_is_not_left_as_it_is_in_silence(tmp_path: Path) -> None:
+    source = sounding(tmp_path / "quiet.mkv", tone(-40))
+    found = inspect_file(source, tmp_path)
+    made = plan.make(found, LEVELLED).audio
+    assert made is not None
+    speechless = tmp_path / "ffmpeg"
+    speechless.write_text(
+        f"#!{sys.executable} -IS\n"
+        "import subprocess, sys\n"
+        f"done = subprocess.run([{str(BINARY)!r}, *sys.argv[1:]], stderr=subprocess.PIPE)\n"
+        "lines = done.stderr.decode().splitlines(keepends=True)\n"
+        "print(*(line for line in lines if 'ebur128' not in line and 'I:' not in line), sep='', file=sys.stderr)\n"
+        "sys.exit(done.returncode)\n"
+    )
+    speechless.chmod(0o755)
+    table = bench(tmp_path)
+    limits = dataclasses.replace(table.limits, is_confined=False)
+
+    with pytest.raises(Failure) as caught:
+        encode.audio(source, found, made, dataclasses.replace(table, binary=speechless, limits=limits))
+
+    assert caught.value.code == "encode_failed"
+    assert "loud" in caught.value.detail
+
+
+def test_an_empty_track_is_nothing_to_level(tmp_path: Path) -> None:
+    source = sounding(tmp_path / "silent.mkv", "anullsrc=r=48000:d=4,aselect=0")
+    found = inspect_file(source, tmp_path)
+    made = plan.make(found, LEVELLED).audio
+    assert made is not None
+
+    part = encode.audio(source, found, made, bench(tmp_path))
+
+    assert isinstance(part, encode.Nothing)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_copy"),
+    [
+        (("-b:a", "128k"), True),
+        (("-q:a", "10", "-aac_pns", "0", "-aac_ms", "0", "-aac_is", "0", "-cutoff", "24000"), False),
+    ],
+    ids=["128-kbit", "520-kbit"],
+)
+def test_sound_whose_rate_is_not_told_is_copied_unless_it_turns_out_too_high(
+    tmp_path: Path, options: tuple[str, ...], is_copy: bool
+) -> None:
+    noise = "aevalsrc=random(0)-0.5|random(1)-0.5:s=48000:d=4"
+    source = sounding(tmp_path / "noise.mkv", noise, options=options)
+    track = inspect_file(source, tmp_path).audio
+    assert track is not None
+    assert track.bit_rate is None
+
+    assert heard(source).is_copy == is_copy
 
 
 def test_sound_that_is_loud_enough_is_still_copied_when_levels_are_asked_for(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ TRUSTED_FORMATS = frozenset("asf avi flv gxf matroska mov mxf nut ogg rm wtv".sp
 GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
 TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
+FOLLOWED = "another recording was put behind it in the same file, which no player shows"
 # VP8 and VP9 keep transparency beside the picture, where only the codec's own library looks.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # What an AVI may lack of the size in its header (padding), and from where on that size means "not known".
@@ -96,6 +97,10 @@ def inspect(
     if media.cut is not None and (not is_salvaging or not media.duration_seconds):
         readable = f"readable: {media.duration_seconds or 0.0:.1f} of {media.cut.seconds or 0.0:.1f} s"
         raise Failure("source_truncated", f"{media.cut.detail}; {readable}")
+    if found["is_followed"]:
+        if not is_salvaging:
+            raise Failure("source_damaged", f"{FOLLOWED}; readable: the first one")
+        media = dataclasses.replace(media, cut=media.cut or Cut(None, None, FOLLOWED))
     return media
 
 

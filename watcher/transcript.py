@@ -14,6 +14,7 @@ from watcher.beat import Beat
 
 HEAD_LINES, TAIL_LINES = 20, 40  # kept of what ffmpeg says: how it began, and how it ended
 SHOWN_LINES = 6  # in an error message
+MOST_JUMPS = 1000  # that are remembered, of a file that has nothing else
 
 _URL_PATH = re.compile(r"(https?://[^/\s'\"]+)/[^\s'\"]*")
 _CONTROL = re.compile(
@@ -23,7 +24,7 @@ _CONTEXT_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 # As in "[dec:h264] [error] text"; the part of ffmpeg that speaks comes first.
 _LEVEL = re.compile(r"(?:\[[^\]]*\] )*?\[(?P<level>verbose|info|warning|error|fatal|panic)\] (?P<text>.*)")
 _READ = re.compile(
-    r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read .*?;"
+    r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read \((\d+) bytes\).*?;"
     r"(?: (\d+) frames decoded)?(?:; (\d+) decode errors)?"
 )
 _WROTE = re.compile(r"Output stream #(\d+):(\d+) \(\w+\): (?:(\d+) frames encoded.*?; )?(\d+) packets muxed")
@@ -34,8 +35,8 @@ _CUT = re.compile(
 _CORRUPT_PACKET = re.compile(r"corrupt input packet in stream (\d+)|invalid as first byte of an EBML number")
 # Recordings put one after the other: the demuxer cannot tell that the last packet of a track before the join is
 # whole, and takes it for cut. The clock jumps there, where packets that were lost leave it alone.
-_JOIN = re.compile(r"timestamp discontinuity")
-_MOVED = re.compile(r"Non-monotonic DTS")  # said of each packet whose time is before that of the last one
+_JOIN = re.compile(r"timestamp discontinuity(?: \(stream id=(\d+)\): (-?\d+))?")
+_BACK = re.compile(r"\[Eval\] \[warning\] (\d+\.\d+)")  # what `command.clock` has it say, in seconds
 _SIGNALLED = re.compile(r"Exiting normally, received signal (\d+)")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
@@ -60,6 +61,7 @@ class Read:
     packets: int
     frames: int | None
     errors: int | None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Report:
     is_unread: bool  # bytes did not arrive
     text: str  # the last lines that ffmpeg said
     loudness: Loudness | None = None  # where it was measured
-    moved: int = 0  # copied packets whose time went back, and was changed to follow on the last one
+    back_seconds: float = 0.0  # the most that the clock of what was read went back by
+    jumps: tuple[tuple[int, float], ...] = ()  # of the clock that ffmpeg made up for: stream, and seconds on
 
     def corrupt_packets_of(self, stream: int) -> int:
         """Return how many packets of a stream are corrupt, with those that may be of it."""
@@ -117,7 +120,8 @@ class Listener:
         self._wrote: dict[tuple[int, int], Wrote] = {}
         self._corrupt_packets: Counter[int | None] = Counter()
         self._corrupt_frames = 0
-        self._moved = 0
+        self._back_seconds = 0.0
+        self._jumps: list[tuple[int, float]] = []
         self._before_join: set[int | None] = set()  # streams with a corrupt packet since the last join
         self._is_cut = False
         self._is_unread = False
@@ -174,14 +178,10 @@ class Listener:
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())
             return
-        if found := _CORRUPT_PACKET.search(line):
-            stream = _count(found[1])
-            self._corrupt_packets[stream] += 1
-            self._before_join.add(stream)
-        elif _JOIN.search(line):
-            self._corrupt_packets.subtract(self._before_join)
-            self._before_join.clear()
-        self._moved += bool(_MOVED.search(line))
+        if found := _BACK.fullmatch(line):
+            self._back_seconds = max(self._back_seconds, float(found[1]))
+            return
+        self._join(line)
         self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
         self._is_cut |= bool(_CUT.search(line))
         self._is_unread |= bool(_NOT_READ.search(line))
@@ -191,10 +191,22 @@ class Listener:
         else:
             self._tail.append(line)
 
+    def _join(self, line: str) -> None:
+        if found := _CORRUPT_PACKET.search(line):
+            stream = _count(found[1])
+            self._corrupt_packets[stream] += 1
+            self._before_join.add(stream)
+        elif found := _JOIN.search(line):
+            self._corrupt_packets.subtract(self._before_join)
+            self._before_join.clear()
+            if found[1] and len(self._jumps) < MOST_JUMPS:
+                self._jumps.append((int(found[1]), int(found[2]) / 1e6))
+
     def _total(self, text: str) -> None:
         if found := _READ.match(text):
-            number, stream, packets, frames, errors = found.groups()
-            self._read[int(number), int(stream)] = Read(int(packets), _count(frames), _count(errors))
+            number, stream, packets, size, frames, errors = found.groups()
+            read = Read(int(packets), _count(frames), _count(errors), int(size))
+            self._read[int(number), int(stream)] = read
         elif found := _WROTE.match(text):
             number, stream, frames, packets = found.groups()
             self._wrote[int(number), int(stream)] = Wrote(int(packets), _count(frames))
@@ -221,7 +233,8 @@ class Listener:
             is_unread=self._is_unread,
             text=self.text(),
             loudness=_loudness(self._loudness),
-            moved=self._moved,
+            back_seconds=self._back_seconds,
+            jumps=tuple(self._jumps),
         )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import scene
 from case import Case, Film, Refused
-from clips import cut, run
+from clips import cut, run, set_back
 from scene import FAST, FILM
 
 SIX_SECONDS = {"seconds": 6.0, "flashes": (0.4, 5.4)}
@@ -68,11 +69,11 @@ def _noise_at_the_end(path: Path) -> None:
     path.write_bytes(whole.read_bytes() + b"\x00" * 50_000)
 
 
-def _twice(*encoding: str) -> Callable[[Path], None]:
+def _twice(*encoding: str, **options: Any) -> Callable[[Path], None]:
     """Put a recording behind itself, as web pages do whose recorder was stopped and started again."""
 
     def make(path: Path) -> None:
-        whole = scene.make(path.with_name(f"whole{path.suffix}"), *(encoding or FILM))
+        whole = scene.make(path.with_name(f"whole{path.suffix}"), *(encoding or FILM), **options)
         path.write_bytes(whole.read_bytes() * 2)
 
     return make
@@ -133,6 +134,32 @@ DAMAGED = [
         _twice("-c:v", "libvpx", "-c:a", "libopus"),
         Refused("source_damaged", says="readable: 2.0 of 4.0 s"),
         "players show the first half, or both at once",
+    ),
+    Case(
+        "twice-in-chunks.mkv",
+        _twice(*FILM, "-g", "25", seconds=14),
+        Refused("source_damaged", says="readable: 14.0 of 28.0 s"),
+    ),
+    Case(
+        "twice-and-fast.mkv",
+        _twice(*FILM, rate="120"),
+        Refused("source_damaged", says="readable: 2.0 of 4.0 s"),
+        "its frames are not counted against the source's",
+    ),
+    Case(
+        "twice.flv", _twice(), Refused("source_damaged", says="readable: 2.0 s"), "its demuxer skips the rest"
+    ),
+    Case("twice.mp4", _twice(), Refused("source_damaged", says="behind it")),
+    Case(
+        "twice-fragments.mp4",
+        _twice(*FILM, "-g", "25", "-movflags", "frag_keyframe+empty_moov+default_base_moof"),
+        Refused("source_damaged", says="its clock goes back"),
+    ),
+    Case(
+        "clock-set-back.mkv",
+        lambda path: set_back(scene.make(path.with_name("whole.mkv"), seconds=14), path, at=9, by=1),
+        Refused("source_damaged", says="its clock goes back by 1.0 s"),
+        "a recorder whose clock is set",
     ),
     Case("noise-behind.mp4", _noise_at_the_end, Film((320, 180)), "nothing is missing"),
 ]

@@ -165,6 +165,12 @@ JUMPS = [
         Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
     ),
     Case(
+        "jumps-back-a-little.ts",
+        lambda path: _jump(path, "20", "19"),
+        Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),
+        "less than what ffmpeg takes for a jump forward",
+    ),
+    Case(
         "jumps-in-mid-sound.ts",
         lambda path: _jump(path, "0", "1000", lost=188),
         Film((320, 180), 4.0, 100, flashes=(0.4, 1.4, 2.4, 3.4)),

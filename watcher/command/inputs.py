@@ -20,6 +20,8 @@ OWN_FORMAT = "mov"
 # These demuxers let ffmpeg take the first time of the tracks *in use* as zero, so sound and picture encoded
 # apart would each begin at their own; the other track is then read along and thrown away.
 FLOATING_START_FORMATS = ("mpeg", "mpegts", "dv", "gxf", "wtv", "nsv")
+# These demuxers pass over bytes without a word, which only shows in how many there were in all tracks.
+COUNTED_FORMATS = ("flv",)
 
 
 def protocols(target: str | Path) -> tuple[str, ...]:
@@ -39,7 +41,9 @@ def own(part: Path) -> list[str]:
 
 
 def read_along(media: Media, other: int | None) -> list[str]:
-    """Return how the track `other` is read and thrown away, where times would float without it."""
+    """Return how the track `other` is read and thrown away, where times would float without it, or all of them."""
+    if media.container in COUNTED_FORMATS:
+        return ["-map", "0:v", "-map", "0:a?", "-c", "copy", "-f", "null", "-"]
     if other is None or media.container not in FLOATING_START_FORMATS:
         return []
     return ["-map", f"0:{other}", "-c", "copy", "-f", "null", "-"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from watcher import plan as plans
-from watcher.command import colour, fragmented, inputs
+from watcher.command import clock, colour, fragmented, inputs
 from watcher.media import Media
 from watcher.plan import Chunk, Plan, Rung, VideoPlan
 
@@ -61,7 +61,7 @@ def video(
         f"0:{track.index}",
         "-c:v",
         "copy",
-        *_from_zero(),
+        *_from_zero(is_watched=True),
         *fragmented.arguments(name),
     ]
     if is_decoded:
@@ -148,7 +148,7 @@ def _seek(plan: VideoPlan, chunk: Chunk) -> list[str]:
 def _graph(media: Media, plan: VideoPlan, chunk: Chunk, rungs: Sequence[Rung]) -> str:
     """One decode for all: each rung is made from the next larger one."""
     track = inputs.picture(media)
-    filters = []
+    filters = [clock.watched_picture()]
     if plan.deinterlace:
         filters.append(f"bwdif=mode=send_frame:deint=all:parity={'bff' if track.bottom_first else 'auto'}")
     if plan.frame_rate is not None:
@@ -214,14 +214,15 @@ def _x264(plan: VideoPlan, rung: Rung, chunk: Chunk) -> list[str]:
     return [*arguments, "-maxrate", str(rung.max_rate), "-bufsize", str(2 * rung.max_rate)]
 
 
-def _from_zero() -> list[str]:
+def _from_zero(*, is_watched: bool = False) -> list[str]:
     """Show the first picture from the start, where it comes later than the sound.
 
     Some players begin every track with what there is, at once, and would lose the sync. Its packet is moved, not
     its frame: x264 would take the distance for what it has to reorder pictures by.
     """
     is_late = f"eq(N\\,0)*gt(PTS*TB\\,{LATE_SECONDS})"
-    return ["-bsf:v", f"setts=pts=if({is_late}\\,0\\,PTS):dts=if({is_late}\\,DTS-PTS\\,DTS)"]
+    watch = f"+{clock.watched_packets()}" if is_watched else ""
+    return ["-bsf:v", f"setts=pts=if({is_late}\\,0\\,PTS):dts=if({is_late}\\,DTS-PTS\\,DTS){watch}"]
 
 
 def _keyframes(media: Media, plan: VideoPlan, chunk: Chunk) -> list[str]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from watcher.command import fragmented, inputs
+from watcher.command import clock, fragmented, inputs
 from watcher.media import AudioTrack, Media
 from watcher.plan import CEILING_DBFS, AudioPlan
 
@@ -41,7 +41,15 @@ def audio(
     arguments += ["-frag_duration", str(AUDIO_FRAGMENT_SECONDS * 1_000_000), *fragmented.bare()]
     arguments += ["-f", "mp4", name]
     if plan.mode == "copy":
-        arguments += ["-map", f"0:{track.index}", "-af", _MEASURE, "-f", "null", "-"]
+        arguments += [
+            "-map",
+            f"0:{track.index}",
+            "-af",
+            f"{clock.watched_sound()},{_MEASURE}",
+            "-f",
+            "null",
+            "-",
+        ]
     return arguments + inputs.read_along(media, media.video.index if media.video else None)
 
 
@@ -59,7 +67,7 @@ _LIMIT = f"alimiter=level=false:latency=true:limit={10 ** (CEILING_DBFS / 20):.4
 
 def _filters(track: AudioTrack, plan: AudioPlan, gain_db: float) -> list[str]:
     is_mixed_down = track.channels > plan.channels
-    filters = []
+    filters = [clock.watched_sound()]
     if is_mixed_down and track.layout is None and track.channels > 8:
         # Nothing tells which is which: a recorder's channels, of which the first two are the mix.
         filters.append("pan=stereo|c0=c0|c1=c1")

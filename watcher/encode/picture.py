@@ -41,6 +41,12 @@ def video_chunk(
     When salvaging, what cannot be decoded is done without: the frames before and after are shown for longer.
     Nothing comes of a chunk where no frame is left from its start on.
     """
+    return workbench.without_holes(lambda bench, _: _made_chunk(source, media, plan, chunk, bench), bench)
+
+
+def _made_chunk(
+    source: str | Path, media: Media, plan: Plan, chunk: Chunk, bench: Bench
+) -> tuple[Made, ...] | Nothing:
     rungs = plan.chunked_rungs
     arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads)
     report, each, found = _chunk(arguments, media, rungs, chunk, bench)

@@ -25,12 +25,17 @@ def audio(
     """
     gain_db = 0.0
     if plan.target_lufs is not None:
-        gain_db = _gain(source, media, plan, bench)
+        gain_db = _gain(source, media, plan, plan.target_lufs, bench)
         bench = dataclasses.replace(bench, beat=bench.beat.part(MEASURING_SHARE, 1.0))
     if plan.mode == "copy" and gain_db:
         plan = plans.encoded_audio(media, plan.target_lufs)
     try:
-        return _audio(source, media, plan, gain_db, bench, command.AUDIO, on_growth)
+        return workbench.without_holes(
+            lambda bench, prefix: _audio(
+                source, media, plan, gain_db, bench, prefix + command.AUDIO, on_growth
+            ),
+            bench,
+        )
     except Failure as failure:
         if plan.mode != "copy" or not workbench.is_mendable(failure, bench):
             raise
@@ -38,14 +43,18 @@ def audio(
     return _audio(source, media, plan, gain_db, bench, command.AGAIN + command.AUDIO, on_growth)
 
 
-def _gain(source: str | Path, media: Media, plan: AudioPlan, bench: Bench) -> float:
-    """Return by how many dB the sound is to be turned up, or down."""
+def _gain(source: str | Path, media: Media, plan: AudioPlan, target_lufs: float, bench: Bench) -> float:
+    """Return by how many dB the sound is to be turned up, or down.
+
+    Nothing is done about silence, nor about less than the 0.4 s that a loudness needs. What ffmpeg did not tell is
+    neither: the attempt fails.
+    """
     measuring = dataclasses.replace(bench, beat=bench.beat.part(0.0, MEASURING_SHARE))
     report = workbench.run(command.loudness(source, media, plan), media, measuring)
     verify.arrived(report)
-    if report.loudness is None or plan.target_lufs is None:
-        return 0.0
-    return plans.gain_db(report.loudness.lufs, report.loudness.peak_dbfs, target_lufs=plan.target_lufs)
+    if report.loudness is None:
+        raise Failure("encode_failed", f"ffmpeg did not tell how loud the sound is: {report.text}")
+    return plans.gain_db(report.loudness.lufs, report.loudness.peak_dbfs, target_lufs=target_lufs)
 
 
 def _audio(
@@ -74,6 +83,8 @@ def _audio(
             return Nothing(failure)
         loss = failure
     verify.audio_output(media, report, found, is_whole=loss is None)
+    if plan.mode == "copy":
+        verify.copied_audio(found, size_bytes=path.stat().st_size)
     assert found is not None  # `audio_output` saw to it
     return Made(
         path,

@@ -1,10 +1,11 @@
 """What a step works with, and what came of it: a folder, ffmpeg and the prober behind their door."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from watcher import command, ffmpeg, transcript, verify
 from watcher.beat import Beat
@@ -18,6 +19,7 @@ ENCODING_SHARE = 0.95
 MENDABLE = ("output_invalid", "encode_failed", "source_damaged")
 SALVAGEABLE = ("source_truncated", "source_damaged")
 OnGrowth = Callable[[Path], None]
+Product = TypeVar("Product")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,23 @@ class Bench:
     is_salvaging: bool = False  # of a damaged source, make what can be read
     # For each decoder, filter and encoder of a chunk; None: as many as they like.
     threads: int | None = None
+    jump_seconds: float | None = None  # jumps of the clock by as much are made up for; None: as ffmpeg does
+
+
+class Jumped(Exception):
+    """The clock jumps back by little, which left a hole: it is to be made again, with `Bench.jump_seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the clock jumps; again with {seconds:g} s")
+        self.seconds = seconds
+
+
+def without_holes(make: Callable[[Bench, str], Product], bench: Bench) -> Product:
+    """Return what `make` makes on a bench, with a prefix for the names of its files; where that `Jumped`, again."""
+    try:
+        return make(bench, "")
+    except Jumped as jumped:
+        return make(dataclasses.replace(bench, jump_seconds=jumped.seconds), command.AGAIN)
 
 
 def is_salvageable(failure: Failure, bench: Bench) -> bool:
@@ -85,7 +104,10 @@ def run(
     growing: Path | None = None,
     on_growth: OnGrowth | None = None,
 ) -> transcript.Report:
-    """Run ffmpeg; `on_growth` is given the file `growing` about twice a second, once it exists."""
+    """Run ffmpeg; `on_growth` is given the file `growing` about twice a second, once it exists.
+
+    Raises `Jumped` where what was made has a hole that the source has not.
+    """
     known = media.duration_seconds if media.is_duration_trusted else None
     if chunk is not None:  # progress is told on the video's clock, whatever part of it is encoded
         known = chunk.end_seconds or known
@@ -95,7 +117,9 @@ def run(
         if growing is not None and on_growth is not None and growing.exists():
             on_growth(growing)
 
-    return ffmpeg.run(
+    if bench.jump_seconds is not None:
+        arguments = ["-dts_delta_threshold", f"{bench.jump_seconds:g}", *arguments]
+    report = ffmpeg.run(
         arguments,
         binary=bench.binary,
         folder=bench.folder,
@@ -104,6 +128,10 @@ def run(
         duration=timedelta(seconds=known) if known else None,
         on_progress=grow,
     )
+    seconds = verify.jump_seconds(media, report) if bench.jump_seconds is None else None
+    if seconds is not None:
+        raise Jumped(seconds)
+    return report
 
 
 def scan(paths: Sequence[Path], bench: Bench) -> list[dict[str, Any]]:

@@ -32,13 +32,15 @@ def audio(media: Media, target_lufs: float | None) -> AudioPlan | None:
         and (track.codec, track.profile) == ("aac", "LC")
         and track.channels <= 2
         and track.sample_rate in SAMPLE_RATES
-        and (track.bit_rate or 0) <= COPY_AUDIO_RATE
+        # Matroska does not say it: a copy that turns out to have more is given up.
+        and (track.bit_rate is None or track.bit_rate <= COPY_AUDIO_RATE)
         and track.hidden <= PRIMING_PACKETS
         and late <= COPY_LATE  # else silence is put before it
     )
     if not is_copyable:
         return plan
-    return AudioPlan("copy", track.bit_rate or plan.bit_rate, track.channels, track.sample_rate, target_lufs)
+    rate = track.bit_rate or COPY_AUDIO_RATE
+    return AudioPlan("copy", rate, track.channels, track.sample_rate, target_lufs)
 
 
 def encoded_audio(media: Media, target_lufs: float | None) -> AudioPlan:

@@ -74,7 +74,7 @@ class AudioPlan:
     """How the sound is made."""
 
     mode: Literal["copy", "encode"]
-    bit_rate: int  # bits per second
+    bit_rate: int  # bits per second; of a copy, the most that it may have where the source does not tell
     channels: int
     sample_rate: int  # Hz
     target_lufs: float | None = None  # how loud it is to be as a whole; None leaves that as it is

@@ -103,6 +103,7 @@ def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
             "declared": extent.declared(container, target),
         }
         if request["scan"] == "none":
+            answer["is_followed"] = extent.is_followed(container, streams, target)
             answer["video"] = _main_video(container, streams, target, request)
             answer["audio"] = sound.main(_of_one_programme(container, streams, answer["video"]))
         else:

@@ -6,6 +6,9 @@ from typing import Any
 
 import keyframes
 
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+ASF_HEAD_BYTES = 65_536  # within which the properties lie
+MOST_BOXES = 100  # at the top level of an MP4: less than ten are usual
 AVI_HEADER_BYTES = 52  # up to the number of frames (avih.dwTotalFrames)
 
 
@@ -37,6 +40,37 @@ def declared(container: Any, target: str) -> dict[str, Any] | None:
         return None
     (size,), (microseconds,), (frames,) = (struct.unpack_from("<I", header, place) for place in (4, 32, 48))
     return {"bytes": size + 8, "seconds": microseconds * frames / 1e6 or None}
+
+
+def is_followed(container: Any, streams: list[dict[str, Any]], target: str) -> bool:
+    """Tell whether another file of its kind begins where one ends by its own account: nobody plays that.
+
+    Demuxers of other kinds, and of fragmented MP4, read on: their clock tells.
+    """
+    name = container.format.name.split(",")[0]
+    if name == "mov":
+        return any(one["indexed"] for one in streams) and _has_second_beginning(target)
+    head = keyframes.read(target, 0, {"asf": ASF_HEAD_BYTES, "swf": 8}.get(name, 0))
+    end = 0
+    if name == "asf" and (place := head.find(ASF_PROPERTIES)) >= 0:
+        end = int.from_bytes(head[place + 40 : place + 48], "little")
+    if name == "swf":
+        end = int.from_bytes(head[4:8], "little")
+    return end > len(head) and keyframes.read(target, end, 3) == head[:3]
+
+
+def _has_second_beginning(target: str) -> bool:
+    place, beginnings = 0, 0
+    for _ in range(MOST_BOXES):
+        header = keyframes.read(target, place, 16)
+        size = int.from_bytes(header[:4])
+        beginnings += header[4:8] == b"ftyp"
+        if size == 1:
+            size = int.from_bytes(header[8:16])
+        if size < 8 or beginnings > 1:
+            break
+        place += size
+    return beginnings > 1
 
 
 def _counted(entries: list[Any], unit: Fraction) -> dict[str, Any]:

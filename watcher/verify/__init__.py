@@ -9,7 +9,7 @@ source (every step)   all bytes arrived; as many packets as its index promises, 
                       picture that cannot be decoded or is corrupt; what is copied is decoded for that, here or for
                       a smaller rung. Of sound one packet in a hundred may fail:
                       decoders stumble over half a frame where a recording was cut, and go on.
-                      Read in one piece: a clock that goes back, past more frames than are reordered, is damage.
+                      A clock that goes back by a quarter of a second is damage: what follows would not be shown.
 picture, whole        a frame for each that was decoded, to the frame, less those that share their time with another
                       one (counted by ffmpeg). As long as the source's track to 0.1 s or a frame: two clocks that
                       round to milliseconds. Its first keyframe decodes alone, and of a copy every one, all in one
@@ -32,9 +32,9 @@ playlists             are checked where they are made (`playlists`): no gap, eve
 
 from watcher.verify.film import package, stitched
 from watcher.verify.picture import chunk_output, chunk_source, has_errors, video_output, video_source, without
-from watcher.verify.sound import audio_output, audio_source, is_silent_track
+from watcher.verify.sound import audio_output, audio_source, copied_audio, is_silent_track
 from watcher.verify.stills import still
-from watcher.verify.tracks import Found
+from watcher.verify.tracks import Found, jump_seconds
 from watcher.verify.tracks import check_arrived as arrived
 from watcher.verify.tracks import read as tracks
 
@@ -45,8 +45,10 @@ __all__ = [
     "audio_source",
     "chunk_output",
     "chunk_source",
+    "copied_audio",
     "has_errors",
     "is_silent_track",
+    "jump_seconds",
     "package",
     "still",
     "stitched",

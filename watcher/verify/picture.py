@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from watcher.errors import Failure
 from watcher.media import Media
 from watcher.plan import Chunk
-from watcher.transcript import Read, Report
+from watcher.transcript import Report
 from watcher.verify import tracks
 
 # Frames at the very start of a source that need earlier ones, which were cut off, are not shown by any player.
@@ -24,6 +24,8 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
     readable = tracks.readable(end, declared or tracks.declared(media))
     if report.is_cut or tracks.is_short(read, track.frames):
         raise Failure("source_truncated", f"{tracks.cut(read, track.frames)}; {readable}\n{report.text}")
+    tracks.check_order(report, end=end)
+    tracks.check_counted(media, report, end=end)
     is_damaged = has_errors(media, report)
     if declared is None:
         # The container's duration may be that of the sound alone; `package` knows how long that is.
@@ -38,29 +40,9 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
             f"{report.corrupt_packets_of(track.index)} packets are incomplete; "
             f"readable: {frames} of {frames + errors} frames\n{report.text}",
         )
-    _check_order(media, report, read, end=end)
     if read and read.frames == 0:
         raise Failure(
             "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing\n{report.text}"
-        )
-
-
-def _check_order(media: Media, report: Report, read: Read | None, *, end: float) -> None:
-    """Raise where the clock goes back, as in recordings put one after the other: what follows is not shown.
-
-    Frames that only share their time with another one, of which there may be many, take none of it away.
-    """
-    track = media.video
-    back = max(report.dropped, report.moved)
-    if track is None or read is None or track.frame_rate is None or back <= MOST_REORDERED:
-        return
-    due = float((read.packets if read.frames is None else read.frames) / track.frame_rate)
-    shown = end - max(0.0, (track.start_seconds or 0.0) - media.start_seconds)
-    if due - shown > float(back / track.frame_rate) / 2:
-        raise Failure(
-            "source_damaged",
-            f"its clock goes back, as in recordings that were put one after the other: {back} frames have times "
-            f"before those of others; readable: {shown:.1f} of {due:.1f} s",
         )
 
 
@@ -150,6 +132,7 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
     readable = tracks.readable(reached, declared or tracks.declared(media))
     if report.is_cut:
         raise Failure("source_truncated", f"the file ends too early; {readable}\n{report.text}")
+    tracks.check_order(report, end=reached)
     if chunk.end_seconds is None and declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if has_errors(media, report):

@@ -2,6 +2,7 @@
 
 from watcher.errors import Failure
 from watcher.media import Media
+from watcher.plan import COPY_AUDIO_RATE
 from watcher.transcript import Report
 from watcher.verify import tracks
 
@@ -24,6 +25,7 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
         raise Failure(
             "source_truncated", f"the sound: {tracks.cut(read, track.packets)}; {readable}\n{report.text}"
         )
+    tracks.check_order(report, end=end)
     if read is not None:
         allowed = max(AUDIO_ERRORS_FREE, read.packets * AUDIO_ERRORS_SHARE)
         if (read.errors or 0) > allowed or read.frames == 0:
@@ -34,6 +36,15 @@ def audio_source(media: Media, report: Report, *, end: float) -> None:
             )
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the sound ends early; {readable}")
+
+
+def copied_audio(found: tracks.Found | None, *, size_bytes: int) -> None:
+    """Raise where copied sound has more bits than a copy may have, which not every source tells beforehand."""
+    if found is None or found.end <= found.first:
+        return
+    rate = size_bytes * 8 / (found.end - found.first)
+    if rate > COPY_AUDIO_RATE:
+        raise Failure("output_invalid", f"the sound has {rate:.0f} bits a second, and not {COPY_AUDIO_RATE}")
 
 
 def is_silent_track(media: Media, report: Report) -> bool:

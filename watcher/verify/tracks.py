@@ -16,6 +16,11 @@ CUT_SECONDS = 1.0
 # subtitles which go on after the picture.
 SELF_CHECKING_FORMATS = ("mov", "matroska")
 
+# What an FLV has beside its packets: a head for each, and some tags with an index of keyframes.
+TAG_BYTES, UNKNOWN_BYTES, UNKNOWN_SHARE = 20, 4096, 0.02
+JUMP_SECONDS = 10.0  # forward, which ffmpeg makes up for by itself
+LEAST_JUMP_SECONDS, LEAST_JUMP_FRAMES = 0.25, 4  # more than lies between two frames
+
 
 @dataclass(frozen=True)
 class Found:
@@ -66,6 +71,50 @@ def check_arrived(report: Report) -> None:
         raise Failure("encode_failed", f"not all of the source could be read: {report.text}")
     if not report.read:  # it always tells: the program is at fault, and the source is not judged by it
         raise Failure("output_invalid", f"ffmpeg ended well, and did not tell what it read: {report.text}")
+
+
+def check_order(report: Report, *, end: float) -> None:
+    """Raise where the clock goes back, as in recordings put one after the other: what follows is not shown."""
+    if back := report.back_seconds:
+        raise Failure(
+            "source_damaged",
+            f"its clock goes back by {back:.1f} s, as in recordings that were put one after the other; "
+            f"readable: {end:.1f} of {end + back:.1f} s or more",
+        )
+
+
+def check_counted(media: Media, report: Report, *, end: float) -> None:
+    """Raise where bytes were passed over, as the demuxer of FLV does with a recording that is put behind another.
+
+    All tracks of the source must have been read.
+    """
+    if media.container != "flv":
+        return
+    known = sum(one.size_bytes + TAG_BYTES * one.packets for one in report.read.values())
+    lost = media.size_bytes - known
+    if lost > max(UNKNOWN_BYTES, UNKNOWN_SHARE * media.size_bytes):
+        raise Failure(
+            "source_damaged",
+            f"{lost} of its {media.size_bytes} bytes are of no picture and no sound, as where recordings were put "
+            f"one after the other; readable: {end:.1f} s",
+        )
+
+
+def jump_seconds(media: Media, report: Report) -> float | None:
+    """Return how short jumps of the clock have to be made up for as well; None where that went right.
+
+    ffmpeg takes any jump back for one, but forward it takes ten seconds or more. When the clock of all tracks goes
+    back by less it makes up for that in the first track, which moves the others on, and again in each of them:
+    what follows comes too late.
+    """
+    back = {stream: -seconds for stream, seconds in report.jumps if -JUMP_SECONDS < seconds < 0}
+    if len(back) < 2:
+        return None
+    rate = media.video.frame_rate if media.video is not None else None
+    seconds = max(
+        min(back.values()) / 2, LEAST_JUMP_SECONDS, float(LEAST_JUMP_FRAMES / rate) if rate else 0.0
+    )
+    return seconds if seconds < max(back.values()) else None
 
 
 def check_written(wrote: Wrote | None, found: Found) -> None:
