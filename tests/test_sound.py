@@ -76,7 +76,8 @@ def test_sound_is_measured_in_the_run_that_makes_it(
     assert part.gain_db == 0
     lufs, peak = measured(part.path)
     assert part.loudness.lufs == pytest.approx(lufs, abs=0.3)
-    assert part.loudness.peak_dbfs == pytest.approx(peak, abs=1.0)  # AAC adds as much
+    # AAC adds as much. Nobody can turn up what is copied.
+    assert part.loudness.peak_dbfs == (None if is_copy else pytest.approx(peak, abs=1.0))
 
 
 SAID = (

@@ -77,7 +77,7 @@ class Loudness:
     """How loud sound is as a whole, by EBU R 128; None for silence."""
 
     lufs: float | None  # integrated
-    peak_dbfs: float | None  # true peak: between the samples too
+    peak_dbfs: float | None  # true peak: between the samples too; of sound that is copied, nobody asks
 
 
 @dataclass(frozen=True)
@@ -239,10 +239,12 @@ class Listener:
 
 
 def _loudness(said: dict[str, float] | None) -> Loudness | None:
-    if said is None or not {"I", "Peak"} <= said.keys():
+    if said is None or "I" not in said:
         return None
-    is_silent = said["I"] <= SILENT_LUFS
-    return Loudness(None if is_silent else said["I"], said["Peak"] if math.isfinite(said["Peak"]) else None)
+    is_silent, peak = said["I"] <= SILENT_LUFS, said.get("Peak")
+    return Loudness(
+        None if is_silent else said["I"], peak if peak is not None and math.isfinite(peak) else None
+    )
 
 
 def _count(text: str | None) -> int | None:

@@ -45,7 +45,7 @@ def audio(
             "-map",
             f"0:{track.index}",
             "-af",
-            f"{clock.watched_sound()},{_MEASURE}",
+            f"{clock.watched_sound()},{_LOUDNESS}",
             "-f",
             "null",
             "-",
@@ -61,7 +61,9 @@ def loudness(source: str | Path, media: Media, plan: AudioPlan) -> list[str]:
 
 
 # Of mono sound both loudspeakers play the same: 3 LU more than one of them.
-_MEASURE = "ebur128=peak=true:dualmono=true:framelog=quiet"
+_LOUDNESS = "ebur128=dualmono=true:framelog=quiet"
+# Peaks between the samples take as long again as all the rest: they are for sound that may be turned up.
+_MEASURE = f"{_LOUDNESS}:peak=true"
 _LIMIT = f"alimiter=level=false:latency=true:limit={10 ** (CEILING_DBFS / 20):.4f}"
 
 

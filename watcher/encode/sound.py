@@ -52,9 +52,10 @@ def _gain(source: str | Path, media: Media, plan: AudioPlan, target_lufs: float,
     measuring = dataclasses.replace(bench, beat=bench.beat.part(0.0, MEASURING_SHARE))
     report = workbench.run(command.loudness(source, media, plan), media, measuring)
     verify.arrived(report)
-    if report.loudness is None:
+    found = report.loudness
+    if found is None or (found.peak_dbfs is None and found.lufs is not None):
         raise Failure("encode_failed", f"ffmpeg did not tell how loud the sound is: {report.text}")
-    return plans.gain_db(report.loudness.lufs, report.loudness.peak_dbfs, target_lufs=target_lufs)
+    return plans.gain_db(found.lufs, found.peak_dbfs, target_lufs=target_lufs)
 
 
 def _audio(
