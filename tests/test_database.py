@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy
 from alembic import autogenerate
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from watcher import database, models, stats
 from watcher.errors import Misconfigured, Outage
@@ -20,6 +21,16 @@ def test_the_migrations_make_the_tables_that_the_models_describe(tmp_path: Path)
         assert autogenerate.compare_metadata(context, models.Base.metadata) == []
         view = connection.exec_driver_sql("SELECT * FROM video_status")
         assert tuple(view.keys()) == stats.VIDEO_STATUS
+    engine.dispose()
+
+
+def test_the_files_of_the_migrations_are_named_after_their_revisions(tmp_path: Path) -> None:
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    folder = Path(__file__).parent.with_name("migrations")
+
+    scripts = ScriptDirectory(str(folder)).walk_revisions()
+
+    assert database.upgrade(engine) == [script.revision for script in scripts][::-1]
     engine.dispose()
 
 

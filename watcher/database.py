@@ -10,10 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import alembic.command
-import alembic.config
-import alembic.runtime.migration
-import alembic.script
 import sqlalchemy
 from sqlalchemy import event, make_url
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
@@ -120,14 +116,10 @@ def open_for_reading(url: str) -> Engine:
 
 def upgrade(engine: Engine) -> list[str]:
     """Bring the schema up to date and return the revisions that were applied; refuse one that is unknown."""
-    config = _alembic()
-    before = revision(engine)
-    known = [
-        script.revision for script in alembic.script.ScriptDirectory.from_config(config).walk_revisions()
-    ]
+    before, known = revision(engine), _revisions()
     if before is not None and before not in known:
         raise Misconfigured([_newer(before)])
-    if before == known[0]:
+    if before == known[-1]:
         return []
     if before is None and _has_foreign_tables(engine):
         raise Misconfigured(
@@ -135,24 +127,21 @@ def upgrade(engine: Engine) -> list[str]:
                 "DATABASE_URL: the database holds tables that are not Watcher's: give Watcher a database of its own."
             ]
         )
-    with _translated(engine), engine.connect() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "head")
-    return [name for name in reversed(known) if before is None or known.index(name) < known.index(before)]
+    _migrate(engine)
+    return known if before is None else known[known.index(before) + 1 :]
 
 
 def is_current(engine: Engine) -> bool:
     """Whether the schema is the one that this version was written for."""
-    return revision(engine) == alembic.script.ScriptDirectory.from_config(_alembic()).get_current_head()
+    return revision(engine) == _revisions()[-1]
 
 
 def demand_current(engine: Engine) -> None:
     """Raise Misconfigured, with what to do about it, unless the schema `is_current`."""
-    scripts = alembic.script.ScriptDirectory.from_config(_alembic())
-    found = revision(engine)
-    if found == scripts.get_current_head():
+    found, known = revision(engine), _revisions()
+    if found == known[-1]:
         return
-    if found is not None and found not in [script.revision for script in scripts.walk_revisions()]:
+    if found is not None and found not in known:
         raise Misconfigured([_newer(found)])
     schema = "no tables yet" if found is None else f"the schema {found!r} of an older Watcher"
     raise Misconfigured([f"DATABASE_URL: the database has {schema}: run `watcher db upgrade`"])
@@ -161,7 +150,10 @@ def demand_current(engine: Engine) -> None:
 def revision(engine: Engine) -> str | None:
     """Return the schema's revision; None for an empty database."""
     with _translated(engine), engine.connect() as connection:
-        return alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
+        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return found
 
 
 def check(engine: Engine) -> list[str]:
@@ -213,13 +205,28 @@ def _newer(revision: str) -> str:
     )
 
 
-def _alembic() -> alembic.config.Config:
+def _revisions() -> list[str]:
+    """Return all revisions, the oldest first: what the migrations' file names begin with."""
+    return sorted(file.name.partition("_")[0] for file in (_migrations() / "versions").glob("[0-9]*_*.py"))
+
+
+def _migrations() -> Path:
     package = Path(__file__).parent
     # In a wheel the migrations lie inside the package; in a checkout beside it.
     inside, beside = package / "migrations", package.parent / "migrations"
+    return inside if inside.is_dir() else beside
+
+
+def _migrate(engine: Engine) -> None:
+    # Only now, once for each new version: it takes a tenth of a second to import, and 10 MB to keep.
+    import alembic.command  # noqa: PLC0415
+    import alembic.config  # noqa: PLC0415
+
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(inside if inside.is_dir() else beside).replace("%", "%%"))
-    return config
+    config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
+    with _translated(engine), engine.connect() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")
 
 
 def _has_foreign_tables(engine: Engine) -> bool:

@@ -35,11 +35,11 @@ class Stage:
         self._b2 = b2
 
     @contextlib.contextmanager
-    def daemon(self, prefix: str, **settings: str) -> Iterator["Daemon"]:
-        """Run a daemon with a new database that watches `prefix`, in a folder of its own."""
-        number = len(list(self.folder.glob("run-*")))
+    def daemon(self, prefix: str, *, is_again: bool = False, **settings: str) -> Iterator["Daemon"]:
+        """Run a daemon that watches `prefix`, in a folder and with a database of its own, or in the last one again."""
+        number = len(list(self.folder.glob("run-*"))) - is_again
         folder = self.folder / f"run-{number}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=is_again)
         house = House(
             folder,
             self._b2,
