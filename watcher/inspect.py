@@ -53,8 +53,8 @@ def inspect(
 
     When salvaging, a file that is cut short and has an index is described as far as it can be read.
     Raises Skip("not_a_video" | "audio_only" | "image"), Failure("unreadable" | "no_picture" |
-    "source_truncated" | "source_encrypted" | "source_too_large" | "source_too_long" | "source_too_costly"), or
-    Failure("encode_failed") when bytes could not be fetched.
+    "source_truncated" | "source_encrypted" | "source_dolby_vision" | "source_too_large" | "source_too_long" |
+    "source_too_costly"), or Failure("encode_failed") when bytes could not be fetched.
     """
     claim = _claim(name, content_type)
     if size_bytes == 0:
@@ -72,6 +72,7 @@ def inspect(
     if needed > size_bytes and found["video"]["picture"] is None:
         raise Failure("source_truncated", f"{_short(size_bytes, needed)}; readable: nothing")
     picture = _picture(found["video"]["picture"], track, container, claim)
+    _check_colours(found["video"]["dolby_vision"])
     _check_length(container, found, track, limits)
     media = Media(
         container=container,
@@ -161,6 +162,16 @@ def _picture(
     if picture.get("is_encrypted"):
         raise Failure("source_encrypted", f"its {track['codec']} track is encrypted")
     return picture
+
+
+def _check_colours(dolby_vision: tuple[int, int] | None) -> None:
+    """Raise for Dolby Vision that is green and purple without its own decoder, which FFmpeg does not have.
+
+    Profile 10 is AV1, and may be so too. The other profiles have a base layer in HDR10, HLG or SDR.
+    """
+    profile, base = dolby_vision or (0, 0)
+    if profile == 5 or (profile == 10 and base == 0):
+        raise Failure("source_dolby_vision", f"it is Dolby Vision, profile {profile}, without a base layer")
 
 
 def _claim(name: str, content_type: str) -> str | None:

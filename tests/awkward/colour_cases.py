@@ -1,7 +1,13 @@
 """Awkward colours: deep, full range, RGB, transparent, HDR, wide and untagged."""
 
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import scene
-from case import Case, Film
+from case import Case, Film, Refused
+from clips import run
 from scene import FILM, clip
 
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-c:a", "aac")
@@ -29,6 +35,42 @@ def hdr(transfer: str, primaries: str = "bt2020", matrix: str = "bt2020nc", peak
         f"{scene.tagged('gbr', 'bt709', 'bt709', 'pc')},zscale=t=linear:npl=100,format=gbrpf32le,zscale=p={primaries},"
         f"zscale=t={transfer}:m={matrix}:r=tv{light},{scene.tagged(matrix, primaries, transfer)}"
     )
+
+
+def dolby_vision(profile: int, base: int, *encoding: str, **options: Any) -> Callable[[Path], object]:
+    """Return what makes a clip in whose header it says that it is Dolby Vision of a profile, on a base layer."""
+
+    def make(path: Path) -> None:
+        flat = scene.make(path.with_name("flat.mp4"), *encoding, **options)
+        record = bytes([1, 0, profile << 1, 3 << 3 | 0b101, base << 4]) + bytes(19)
+        box = struct.pack(">I4s", 8 + len(record), b"dvcC" if profile < 8 else b"dvvC") + record
+        data = bytearray(flat.read_bytes())
+        _insert(data, box)
+        said = path.with_name("said.mp4")
+        said.write_bytes(data)
+        run("-i", str(said), "-c", "copy", "-strict", "unofficial", str(path))
+
+    return make
+
+
+def _insert(data: bytearray, box: bytes) -> None:
+    """Put a box at the end of the entry of the first track, behind the media, and make all around it longer."""
+    place = data.index(b"moov") - 4
+    for name, head in (
+        ("moov", 8),
+        ("trak", 8),
+        ("mdia", 8),
+        ("minf", 8),
+        ("stbl", 8),
+        ("stsd", 16),
+        ("hvc1", 0),
+    ):
+        while data[place + 4 : place + 8] != name.encode():
+            place += int.from_bytes(data[place : place + 4], "big")
+        size = int.from_bytes(data[place : place + 4], "big")
+        data[place : place + 4] = (size + len(box)).to_bytes(4, "big")
+        place += head
+    data[place + size : place + size] = box
 
 
 DEEP = [
@@ -137,6 +179,8 @@ ALPHA = [
 ]
 
 
+HDR10 = (*HEVC, "-tag:v", "hvc1", *tags("bt2020nc", "bt2020", "smpte2084"))
+HDR10_FILM = Film((320, 180), tags="bt709", colour_within=60, white=172)
 COLOURS = [
     Case(
         "ycgco.mkv",
@@ -152,14 +196,23 @@ COLOURS = [
     ),
     Case(
         "hdr10.mp4",
-        clip(
-            *HEVC,
-            *tags("bt2020nc", "bt2020", "smpte2084"),
-            matrix=None,
-            pixels="yuv420p10le",
-            filters=hdr("smpte2084"),
-        ),
-        Film((320, 180), tags="bt709", colour_within=60, white=172),
+        clip(*HDR10, matrix=None, pixels="yuv420p10le", filters=hdr("smpte2084")),
+        HDR10_FILM,
+    ),
+    Case(
+        "dolby-vision-8.mp4",
+        dolby_vision(8, 1, *HDR10, matrix=None, pixels="yuv420p10le", filters=hdr("smpte2084")),
+        HDR10_FILM,
+        "its base layer is HDR10",
+    ),
+    *(
+        Case(
+            f"dolby-vision-5.{ending}",
+            dolby_vision(5, 0, *HEVC, "-tag:v", "hvc1", pixels="yuv420p10le"),
+            Refused("source_dolby_vision"),
+            "bought films: green and purple in every other player",
+        )
+        for ending in ("mp4", "mkv")
     ),
     Case(
         "hlg.mov",

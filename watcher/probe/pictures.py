@@ -1,10 +1,12 @@
 """What the first picture of a track looks like: size, colours, which way up."""
 
+import re
 import struct
 import sys
 from typing import Any
 
 import av.error
+import av.logging
 
 # A picture is looked for in this many packets of its track: ten seconds of 60 fps, enough for a stream that
 # was cut between keyframes, and little enough for one that never decodes.
@@ -17,6 +19,9 @@ TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte24
 TRANSFERS |= {13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
 PRIMARIES |= {10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}
+# How libavformat tells of a track and of its Dolby Vision. PyAV gives no other access to that.
+TRACK = re.compile(r"  Stream #0:(\d+)")
+DOLBY_VISION = re.compile(r" +DOVI configuration record: .*profile: (\d+), .*compatibility id: (\d+)")
 
 
 class TooLarge(Exception):
@@ -56,6 +61,23 @@ def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None
                 "color_transfer": TRANSFERS.get(int(frame.color_trc)),
                 "color_primaries": PRIMARIES.get(int(frame.color_primaries)),
             }
+    return None
+
+
+def dolby_vision(container: Any, stream: Any) -> tuple[int, int] | None:
+    """Return the profile of a track that says it is Dolby Vision, and what it is without that: 0 for nothing."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        lines = container.dumps_format().splitlines()
+    finally:
+        av.logging.set_level(level)
+    number = None
+    for line in lines:
+        if found := TRACK.match(line):
+            number = int(found[1])
+        elif number == stream.index and (found := DOLBY_VISION.match(line)):
+            return int(found[1]), int(found[2])
     return None
 
 
