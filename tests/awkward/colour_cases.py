@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boxes
 import scene
 from case import Case, Film, Refused
 from clips import run
@@ -44,33 +45,10 @@ def dolby_vision(profile: int, base: int, *encoding: str, **options: Any) -> Cal
         flat = scene.make(path.with_name("flat.mp4"), *encoding, **options)
         record = bytes([1, 0, profile << 1, 3 << 3 | 0b101, base << 4]) + bytes(19)
         box = struct.pack(">I4s", 8 + len(record), b"dvcC" if profile < 8 else b"dvvC") + record
-        data = bytearray(flat.read_bytes())
-        _insert(data, box)
-        said = path.with_name("said.mp4")
-        said.write_bytes(data)
+        said = boxes.inserted(flat, path.with_name("said.mp4"), box)
         run("-i", str(said), "-c", "copy", "-strict", "unofficial", str(path))
 
     return make
-
-
-def _insert(data: bytearray, box: bytes) -> None:
-    """Put a box at the end of the entry of the first track, behind the media, and make all around it longer."""
-    place = data.index(b"moov") - 4
-    for name, head in (
-        ("moov", 8),
-        ("trak", 8),
-        ("mdia", 8),
-        ("minf", 8),
-        ("stbl", 8),
-        ("stsd", 16),
-        ("hvc1", 0),
-    ):
-        while data[place + 4 : place + 8] != name.encode():
-            place += int.from_bytes(data[place : place + 4], "big")
-        size = int.from_bytes(data[place : place + 4], "big")
-        data[place : place + 4] = (size + len(box)).to_bytes(4, "big")
-        place += head
-    data[place + size : place + size] = box
 
 
 DEEP = [

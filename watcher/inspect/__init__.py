@@ -64,7 +64,7 @@ def inspect(
     needed = cut.needed_bytes([one for one in (track, sound) if one is not None])
     if needed > size_bytes and found["video"]["picture"] is None:
         raise Failure("source_truncated", f"{cut.short(size_bytes, needed)}; readable: nothing")
-    picture = _picture(found["video"]["picture"], track, container, claim)
+    _check_picture(found["video"]["picture"], track, container, claim)
     _check_colours(found["video"]["dolby_vision"])
     _check_length(container, found, track, limits)
     media = Media(
@@ -74,11 +74,11 @@ def inspect(
         duration_seconds=found["duration_seconds"],
         is_duration_trusted=_is_trusted(container, found),
         is_all_there=cut.is_all_there(found["declared"], size_bytes),
-        video=tracks.video(track, picture, found["video"]["keyframes"]),
+        video=tracks.video(track, found["video"]),
         audio=tracks.audio(sound, found["audio"]) if sound is not None else None,
     )
     if needed > size_bytes:
-        video = tracks.video(cut.readable(track), picture, found["video"]["keyframes"])
+        video = tracks.video(cut.readable(track), found["video"])
         audio = tracks.audio(cut.readable(sound), found["audio"]) if sound is not None else None
         media = cut.mp4(media, video, audio, needed)
     else:
@@ -137,10 +137,10 @@ def _check_kind(
         raise Skip("image", "a GIF of a single picture")
 
 
-def _picture(
+def _check_picture(
     picture: dict[str, Any] | None, track: dict[str, Any], container: str, claim: str | None
-) -> dict[str, Any]:
-    """Return the facts of the first picture that was decoded, or raise because there is none."""
+) -> None:
+    """Raise unless a first picture was decoded."""
     if picture is None:
         if claim != "video":  # bytes that look like one of the formats without a header
             raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
@@ -149,7 +149,6 @@ def _picture(
         )
     if picture.get("is_encrypted"):
         raise Failure("source_encrypted", f"its {track['codec']} track is encrypted")
-    return picture
 
 
 def _check_colours(dolby_vision: tuple[int, int] | None) -> None:

@@ -12,8 +12,10 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}")
 MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
 
-def video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, Any] | None) -> VideoTrack:
-    """Return the facts of the main picture, of which `picture` is the first, decoded."""
+def video(track: dict[str, Any], found: dict[str, Any]) -> VideoTrack:
+    """Return the facts of the main picture, of which `found` holds the first, decoded."""
+    picture, keyframes = found["picture"], found["keyframes"]
+    crop_width, crop_height = found["crop"]
     aspect = _fraction(track["sample_aspect"]) or Fraction(1)
     is_odd = not Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT
     decoder = ALPHA_DECODERS.get(track["codec"]) if track["alpha_mode"] == "1" else None
@@ -24,8 +26,8 @@ def video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, A
         profile=track["profile"],
         level=track["level"],
         pixel_format=picture["pixel_format"],
-        width=picture["width"],
-        height=picture["height"],
+        width=max(1, picture["width"] - crop_width),
+        height=max(1, picture["height"] - crop_height),
         sample_aspect=Fraction(1) if is_odd else aspect,
         rotation=round(picture["rotation"] / 90) * 90 % 360,
         frame_rate=rate if rate and rate > 0 else None,
@@ -46,6 +48,7 @@ def video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, A
         has_odd_aspect=is_odd,
         bottom_first=picture["is_bottom_first"],
         decoder=decoder,
+        is_cropped=bool(crop_width or crop_height),
     )
 
 

@@ -179,8 +179,8 @@ def _main_video(
         times = [time for time, _ in places["places"]] if places else []
         order = fields.order(container, stream, times) if picture["rotation"] % 180 == 0 else None
         picture |= {"is_interlaced": order is not None, "is_bottom_first": order == "bff"}
-    dolby_vision = pictures.dolby_vision(container, stream)
-    return {"index": stream.index, "picture": picture, "keyframes": places, "dolby_vision": dolby_vision}
+    said = pictures.said(container, stream)
+    return {"index": stream.index, "picture": picture, "keyframes": places, **said}
 
 
 def _of_one_programme(
