@@ -45,6 +45,11 @@ CODES: dict[str, Code] = {
         True,
         "Upload a version without protection (DRM).",
     ),
+    "source_dolby_vision": Code(
+        "the source is Dolby Vision without a base layer (profile 5), whose colours FFmpeg would get wrong",
+        True,
+        "Export it as HDR10, HLG or SDR, or as Dolby Vision with a base layer (profile 8.1 or 8.4), and upload that.",
+    ),
     "source_too_large": Code(
         "the source is beyond a limit on picture size, streams, memory or output",
         True,

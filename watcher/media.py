@@ -20,7 +20,7 @@ class Keyframe(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """The main picture. Sizes in pixels as coded; times in seconds on the container's own clock."""
+    """The main picture. Sizes in pixels, not yet turned or stretched; times in seconds on the container's own clock."""
 
     index: int
     codec: str
@@ -50,6 +50,7 @@ class VideoTrack:
     # What the container says of the shape of a pixel cannot be meant; `sample_aspect` is 1 then.
     has_odd_aspect: bool = False
     bottom_first: bool = False  # interlaced without a word: the lower field was taken first
+    is_cropped: bool = False  # the container has something cut off the coded picture; sizes are without it
     decoder: str | None = None  # ffmpeg's name of a decoder that sees more than the usual one
 
     @property

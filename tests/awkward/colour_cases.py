@@ -1,7 +1,14 @@
 """Awkward colours: deep, full range, RGB, transparent, HDR, wide and untagged."""
 
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boxes
 import scene
-from case import Case, Film
+from case import Case, Film, Refused
+from clips import run
 from scene import FILM, clip
 
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-c:a", "aac")
@@ -29,6 +36,19 @@ def hdr(transfer: str, primaries: str = "bt2020", matrix: str = "bt2020nc", peak
         f"{scene.tagged('gbr', 'bt709', 'bt709', 'pc')},zscale=t=linear:npl=100,format=gbrpf32le,zscale=p={primaries},"
         f"zscale=t={transfer}:m={matrix}:r=tv{light},{scene.tagged(matrix, primaries, transfer)}"
     )
+
+
+def dolby_vision(profile: int, base: int, *encoding: str, **options: Any) -> Callable[[Path], object]:
+    """Return what makes a clip in whose header it says that it is Dolby Vision of a profile, on a base layer."""
+
+    def make(path: Path) -> None:
+        flat = scene.make(path.with_name("flat.mp4"), *encoding, **options)
+        record = bytes([1, 0, profile << 1, 3 << 3 | 0b101, base << 4]) + bytes(19)
+        box = struct.pack(">I4s", 8 + len(record), b"dvcC" if profile < 8 else b"dvvC") + record
+        said = boxes.inserted(flat, path.with_name("said.mp4"), box)
+        run("-i", str(said), "-c", "copy", "-strict", "unofficial", str(path))
+
+    return make
 
 
 DEEP = [
@@ -137,6 +157,8 @@ ALPHA = [
 ]
 
 
+HDR10 = (*HEVC, "-tag:v", "hvc1", *tags("bt2020nc", "bt2020", "smpte2084"))
+HDR10_FILM = Film((320, 180), tags="bt709", colour_within=60, white=172)
 COLOURS = [
     Case(
         "ycgco.mkv",
@@ -152,14 +174,23 @@ COLOURS = [
     ),
     Case(
         "hdr10.mp4",
-        clip(
-            *HEVC,
-            *tags("bt2020nc", "bt2020", "smpte2084"),
-            matrix=None,
-            pixels="yuv420p10le",
-            filters=hdr("smpte2084"),
-        ),
-        Film((320, 180), tags="bt709", colour_within=60, white=172),
+        clip(*HDR10, matrix=None, pixels="yuv420p10le", filters=hdr("smpte2084")),
+        HDR10_FILM,
+    ),
+    Case(
+        "dolby-vision-8.mp4",
+        dolby_vision(8, 1, *HDR10, matrix=None, pixels="yuv420p10le", filters=hdr("smpte2084")),
+        HDR10_FILM,
+        "its base layer is HDR10",
+    ),
+    *(
+        Case(
+            f"dolby-vision-5.{ending}",
+            dolby_vision(5, 0, *HEVC, "-tag:v", "hvc1", pixels="yuv420p10le"),
+            Refused("source_dolby_vision"),
+            "bought films: green and purple in every other player",
+        )
+        for ending in ("mp4", "mkv")
     ),
     Case(
         "hlg.mov",

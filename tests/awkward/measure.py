@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.context import Flags
 from case import Rgb
 
 LOUD, SILENT_SECONDS = 0.1, 0.05  # a beep is louder than this, after so much silence
@@ -55,6 +56,7 @@ def shown(path: Path, *, white: int = 185) -> Shown:
         streams = [*videos[:1], *audios[:1]]
         if videos:
             found.aspect = float(videos[0].sample_aspect_ratio or 1)
+            videos[0].codec_context.flags |= Flags.unaligned  # to cut off as much as is said
         if audios:
             found.channels = audios[0].codec_context.channels
         ear, last_frame = _Ear(found), None

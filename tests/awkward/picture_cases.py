@@ -4,8 +4,10 @@ import itertools
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
+import boxes
 import scene
 from case import Case, Film
 from clips import run
@@ -59,6 +61,39 @@ def _unevenness(path: Path) -> str:
         if max(gaps) - min(gaps) < 0.002
         else f"pictures are shown for {min(gaps):.3f} to {max(gaps):.3f} s"
     )
+
+
+# Margins around the scene, in white: left, top, right, bottom. Whoever shows them shows too much.
+MARGINS = (48, 16, 32, 24)
+
+
+def padded(path: Path, *encoding: str, **options: Any) -> Path:
+    """Make a clip of the scene with margins around it, which are not to be seen."""
+    left, top, right, bottom = MARGINS
+    pad = f"pad=iw+{left + right}:ih+{top + bottom}:{left}:{top}:white"
+    filters = ",".join(filter(None, (pad, options.pop("filters", ""))))
+    return scene.make(path, *(encoding or FILM), filters=filters, **options)
+
+
+def container_cropped(source: Path, path: Path) -> Path:
+    """Say in an MP4 that the margins are not shown."""
+    left, top, right, bottom = MARGINS
+    return boxes.inserted(
+        source, path, boxes.clean_aperture(320, 180, (left - right) // 2, (top - bottom) // 2)
+    )
+
+
+def stream_cropped(source: Path, path: Path) -> Path:
+    """Say in an H.264 stream that the margins are not shown; its whole blocks of 16 lines end four lower."""
+    left, top, right, bottom = MARGINS
+    crop = f"crop_left={left}:crop_right={right}:crop_top={top}:crop_bottom={bottom + 4}"
+    run("-i", str(source), "-c", "copy", "-bsf:v", f"h264_metadata={crop}", str(path))
+    return path
+
+
+def _container_cropped(path: Path) -> None:
+    said = container_cropped(padded(path.with_name("margins.mp4")), path.with_name("said.mp4"))
+    run("-i", str(said), "-c", "copy", str(path))
 
 
 def interlaced(*encoding: str, flagged: bool = True, size: str = "320x180") -> Callable[[Path], object]:
@@ -190,6 +225,18 @@ SHAPES = [
     ),
 ]
 
+CROPPED = [
+    *(
+        Case(f"cropped-by-the-container.{ending}", _container_cropped, Film((320, 180)), "cameras")
+        for ending in ("mp4", "mov", "mkv")
+    ),
+    Case(
+        "cropped-in-the-stream.mp4",
+        lambda path: stream_cropped(padded(path.with_name("margins.mp4")), path),
+        Film((320, 180)),
+    ),
+]
+
 RATES = [
     Case(
         "uneven.webm",
@@ -275,4 +322,4 @@ INTERLACED = [
 ]
 
 
-CASES = (*ROTATION, *SHAPES, *RATES, *INTERLACED)
+CASES = (*ROTATION, *SHAPES, *CROPPED, *RATES, *INTERLACED)

@@ -179,7 +179,8 @@ def _main_video(
         times = [time for time, _ in places["places"]] if places else []
         order = fields.order(container, stream, times) if picture["rotation"] % 180 == 0 else None
         picture |= {"is_interlaced": order is not None, "is_bottom_first": order == "bff"}
-    return {"index": stream.index, "picture": picture, "keyframes": places}
+    said = pictures.said(container, stream)
+    return {"index": stream.index, "picture": picture, "keyframes": places, **said}
 
 
 def _of_one_programme(

@@ -1,10 +1,13 @@
 """What the first picture of a track looks like: size, colours, which way up."""
 
+import re
 import struct
 import sys
 from typing import Any
 
+import av.codec.context
 import av.error
+import av.logging
 
 # A picture is looked for in this many packets of its track: ten seconds of 60 fps, enough for a stream that
 # was cut between keyframes, and little enough for one that never decodes.
@@ -17,6 +20,11 @@ TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte24
 TRANSFERS |= {13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
 PRIMARIES |= {10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}
+# How libavformat tells of a track, of what is to be cut off its picture (left, right, top, bottom), and of its
+# Dolby Vision. PyAV gives no other access to that.
+TRACK = re.compile(r"  Stream #0:(\d+)")
+CROPPING = re.compile(r" +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)")
+DOLBY_VISION = re.compile(r" +DOVI configuration record: .*profile: (\d+), .*compatibility id: (\d+)")
 
 
 class TooLarge(Exception):
@@ -30,6 +38,9 @@ def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None
     """Decode up to the first picture of a track and describe it; None where none decodes."""
     stream.thread_type = "NONE"
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
+    stream.codec_context.flags |= (
+        av.codec.context.Flags.unaligned
+    )  # or less than is said would be cut off the left
     for number, packet in enumerate(container.demux(stream)):
         if number > PACKETS_TO_FIRST_PICTURE:
             return None
@@ -57,6 +68,31 @@ def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None
                 "color_primaries": PRIMARIES.get(int(frame.color_primaries)),
             }
     return None
+
+
+def said(container: Any, stream: Any) -> dict[str, Any]:
+    """Return what the container says of a track.
+
+    `dolby_vision`: its profile, and what it is without that (0: nothing), or None. `crop`: how much ffmpeg cuts off
+    the width and the height of its pictures.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        lines = container.dumps_format().splitlines()
+    finally:
+        av.logging.set_level(level)
+    answer: dict[str, Any] = {"dolby_vision": None, "crop": (0, 0)}
+    number = None
+    for line in lines:
+        if found := TRACK.match(line):
+            number = int(found[1])
+        elif number == stream.index and (found := DOLBY_VISION.match(line)):
+            answer["dolby_vision"] = (int(found[1]), int(found[2]))
+        elif number == stream.index and (found := CROPPING.match(line)):
+            left, right, top, bottom = map(int, found.groups())
+            answer["crop"] = (left + right, top + bottom)
+    return answer
 
 
 def _is_mirrored(frame: Any) -> bool:

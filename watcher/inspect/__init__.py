@@ -2,15 +2,14 @@
 
 import dataclasses
 import os
-import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from watcher import command, crashpoint, ffmpeg
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip
-from watcher.media import AudioTrack, Cut, Keyframe, Media, VideoTrack
+from watcher.inspect import cut, tracks
+from watcher.media import Cut, Media
 
 # What a name or a content type promises: a source that promised nothing and holds nothing is no error.
 VIDEO_ENDINGS = frozenset(
@@ -30,12 +29,6 @@ GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
 TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
 FOLLOWED = "another recording was put behind it in the same file, which no player shows"
-# VP8 and VP9 keep transparency beside the picture, where only the codec's own library looks.
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-# What an AVI may lack of the size in its header (padding), and from where on that size means "not known".
-AVI_SLACK_BYTES, AVI_MOST_BYTES = 4096, 0xFFFF0000
-LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}")
-MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
 
 def inspect(
@@ -53,8 +46,8 @@ def inspect(
 
     When salvaging, a file that is cut short and has an index is described as far as it can be read.
     Raises Skip("not_a_video" | "audio_only" | "image"), Failure("unreadable" | "no_picture" |
-    "source_truncated" | "source_encrypted" | "source_too_large" | "source_too_long" | "source_too_costly"), or
-    Failure("encode_failed") when bytes could not be fetched.
+    "source_truncated" | "source_encrypted" | "source_dolby_vision" | "source_too_large" | "source_too_long" |
+    "source_too_costly"), or Failure("encode_failed") when bytes could not be fetched.
     """
     claim = _claim(name, content_type)
     if size_bytes == 0:
@@ -68,10 +61,11 @@ def inspect(
         raise Failure("source_too_large", f"its picture has more than MAX_PIXELS, {limits.pixels}")
     sound = streams[found["audio"]["index"]] if found["audio"] is not None else None
     # The index of an MP4 says where its last frame lies: a cut one is found before anything is encoded.
-    needed = max((one["indexed"]["last_byte"] for one in (track, sound) if one and one["indexed"]), default=0)
+    needed = cut.needed_bytes([one for one in (track, sound) if one is not None])
     if needed > size_bytes and found["video"]["picture"] is None:
-        raise Failure("source_truncated", f"{_short(size_bytes, needed)}; readable: nothing")
-    picture = _picture(found["video"]["picture"], track, container, claim)
+        raise Failure("source_truncated", f"{cut.short(size_bytes, needed)}; readable: nothing")
+    _check_picture(found["video"]["picture"], track, container, claim)
+    _check_colours(found["video"]["dolby_vision"])
     _check_length(container, found, track, limits)
     media = Media(
         container=container,
@@ -79,21 +73,16 @@ def inspect(
         start_seconds=found["start_seconds"] or 0.0,
         duration_seconds=found["duration_seconds"],
         is_duration_trusted=_is_trusted(container, found),
-        is_all_there=_is_all_there(found, size_bytes),
-        video=_video(track, picture, found["video"]["keyframes"]),
-        audio=_audio(sound, found["audio"]) if sound is not None else None,
+        is_all_there=cut.is_all_there(found["declared"], size_bytes),
+        video=tracks.video(track, found["video"]),
+        audio=tracks.audio(sound, found["audio"]) if sound is not None else None,
     )
     if needed > size_bytes:
-        for one in (track, sound):
-            if one and one["indexed"]:
-                one["indexed"] = one["indexed"]["readable"]
-        video = _video(track, picture, found["video"]["keyframes"])
-        audio = _audio(sound, found["audio"]) if sound is not None else None
-        media = _cut(media, video, audio, _short(size_bytes, needed))
-    elif found["declared"] and size_bytes + AVI_SLACK_BYTES < found["declared"]["bytes"] < AVI_MOST_BYTES:
-        declared = found["declared"]
-        cut = Cut(declared["seconds"], None, _short(size_bytes, declared["bytes"]))
-        media = dataclasses.replace(media, cut=cut)
+        video = tracks.video(cut.readable(track), found["video"])
+        audio = tracks.audio(cut.readable(sound), found["audio"]) if sound is not None else None
+        media = cut.mp4(media, video, audio, needed)
+    else:
+        media = cut.avi(media, found["declared"])
     if media.cut is not None and (not is_salvaging or not media.duration_seconds):
         readable = f"readable: {media.duration_seconds or 0.0:.1f} of {media.cut.seconds or 0.0:.1f} s"
         raise Failure("source_truncated", f"{media.cut.detail}; {readable}")
@@ -148,10 +137,10 @@ def _check_kind(
         raise Skip("image", "a GIF of a single picture")
 
 
-def _picture(
+def _check_picture(
     picture: dict[str, Any] | None, track: dict[str, Any], container: str, claim: str | None
-) -> dict[str, Any]:
-    """Return the facts of the first picture that was decoded, or raise because there is none."""
+) -> None:
+    """Raise unless a first picture was decoded."""
     if picture is None:
         if claim != "video":  # bytes that look like one of the formats without a header
             raise _refusal(claim, f"it looks like {container}, but no picture can be decoded")
@@ -160,7 +149,16 @@ def _picture(
         )
     if picture.get("is_encrypted"):
         raise Failure("source_encrypted", f"its {track['codec']} track is encrypted")
-    return picture
+
+
+def _check_colours(dolby_vision: tuple[int, int] | None) -> None:
+    """Raise for Dolby Vision that is green and purple without its own decoder, which FFmpeg does not have.
+
+    Profile 10 is AV1, and may be so too. The other profiles have a base layer in HDR10, HLG or SDR.
+    """
+    profile, base = dolby_vision or (0, 0)
+    if profile == 5 or (profile == 10 and base == 0):
+        raise Failure("source_dolby_vision", f"it is Dolby Vision, profile {profile}, without a base layer")
 
 
 def _claim(name: str, content_type: str) -> str | None:
@@ -180,36 +178,13 @@ def _refusal(claim: str | None, detail: str) -> Failure | Skip:
     return Skip(reason, detail)
 
 
-def _cut(whole: Media, video: VideoTrack, audio: AudioTrack | None, detail: str) -> Media:
-    """Return the facts of what can be read of a cut MP4, of which `video` and `audio` tell."""
-    assert whole.video is not None  # as `video` is a part of it
-    there = tuple(key for key in video.keyframes or () if key.seconds < _end(video))
-    heard = audio if audio is not None and audio.packets != 0 else None
-    ends = [_end(track) for track in (video, heard) if track is not None]
-    return dataclasses.replace(
-        whole,
-        duration_seconds=max(ends) - whole.start_seconds if video.frames else 0.0,
-        video=dataclasses.replace(video, keyframes=there or None),
-        audio=heard,
-        cut=Cut(whole.duration_seconds, whole.video.frames, detail),
-    )
-
-
-def _short(size_bytes: int, needed: int) -> str:
-    return f"it has {size_bytes} bytes and should have {needed} or more"
-
-
-def _end(track: VideoTrack | AudioTrack) -> float:
-    return (track.start_seconds or 0.0) + (track.duration_seconds or 0.0)
-
-
 def _check_length(
     container: str, found: dict[str, Any], track: dict[str, Any], limits: ffmpeg.Limits
 ) -> None:
     """Where a container knows how long it plays; elsewhere `ffmpeg.run` stops when it comes to be too much."""
     if limits.media is None or not _is_trusted(container, found):
         return
-    declared = _duration(track) or found["duration_seconds"]
+    declared = tracks.duration(track) or found["duration_seconds"]
     if declared > limits.media.total_seconds():
         raise Failure(
             "source_too_long",
@@ -221,99 +196,3 @@ def _is_trusted(container: str, found: dict[str, Any]) -> bool:
     if container not in TRUSTED_FORMATS or not found["duration_seconds"]:
         return False
     return not any(GUESSED in line for line in found["log"])
-
-
-def _is_all_there(found: dict[str, Any], size_bytes: int) -> bool:
-    """Tell whether the header of an AVI counts as many bytes as there are: then its count of frames is no promise."""
-    return bool(found["declared"]) and abs(found["declared"]["bytes"] - size_bytes) <= AVI_SLACK_BYTES
-
-
-def _video(track: dict[str, Any], picture: dict[str, Any], keyframes: dict[str, Any] | None) -> VideoTrack:
-    aspect = _fraction(track["sample_aspect"]) or Fraction(1)
-    is_odd = not Fraction(1, MOST_ASPECT) <= aspect <= MOST_ASPECT
-    decoder = ALPHA_DECODERS.get(track["codec"]) if track["alpha_mode"] == "1" else None
-    rate = _fraction(track["frame_rate"])
-    return VideoTrack(
-        index=track["index"],
-        codec=track["codec"],
-        profile=track["profile"],
-        level=track["level"],
-        pixel_format=picture["pixel_format"],
-        width=picture["width"],
-        height=picture["height"],
-        sample_aspect=Fraction(1) if is_odd else aspect,
-        rotation=round(picture["rotation"] / 90) * 90 % 360,
-        frame_rate=rate if rate and rate > 0 else None,
-        frames=track["indexed"]["count"] if track["indexed"] else None,
-        start_seconds=track["start_seconds"],
-        duration_seconds=_duration(track),
-        bit_rate=track["bit_rate"],
-        interlaced=track["is_interlaced"] or picture["is_interlaced"],
-        hidden=_hidden(track),
-        keyframes=tuple(Keyframe(*place) for place in keyframes["places"]) if keyframes else None,
-        keyframe_gap=keyframes["gap"] if keyframes else None,
-        color_range=picture["color_range"],
-        color_space=picture["color_space"],
-        color_transfer=picture["color_transfer"],
-        color_primaries=picture["color_primaries"],
-        mirrored=picture["is_mirrored"],
-        has_alpha=picture["has_alpha"] or decoder is not None,
-        has_odd_aspect=is_odd,
-        bottom_first=picture["is_bottom_first"],
-        decoder=decoder,
-    )
-
-
-def _audio(track: dict[str, Any], choice: dict[str, Any]) -> AudioTrack:
-    return AudioTrack(
-        index=track["index"],
-        codec=track["codec"],
-        profile=track["profile"],
-        sample_rate=track["sample_rate"],
-        channels=track["channels"],
-        start_seconds=track["start_seconds"],
-        duration_seconds=_duration(track),
-        bit_rate=track["bit_rate"],
-        packets=track["indexed"]["count"] if track["indexed"] else None,
-        hidden=_hidden(track),
-        layout=track["layout"] if not str(track["layout"]).endswith("channels") else None,
-        language=_language(track["language"]),
-        number=choice["number"],
-        tracks=choice["tracks"],
-    )
-
-
-def _language(tag: str | None) -> str | None:
-    """Return a language tag in the form that ISO 639 and BCP 47 have; None for "undetermined" or other text."""
-    tag = (tag or "").strip().lower()
-    return tag if LANGUAGE.fullmatch(tag) and tag not in ("und", "unk") else None
-
-
-def _hidden(track: dict[str, Any]) -> int:
-    return track["indexed"]["count"] - track["indexed"]["shown"] if track["indexed"] else 0
-
-
-def _duration(track: dict[str, Any]) -> float | None:
-    """How long a track is by its own account: an index, or the tag that Matroska muxers write."""
-    if indexed := track["indexed"]:
-        shown = indexed["shown"]
-        # The last packet's duration is the mean of the others; an edit list may hide some of the first ones.
-        if not shown:
-            return 0.0
-        return (
-            float(indexed["span_seconds"] * shown / (shown - 1)) if shown > 1 else track["duration_seconds"]
-        )
-    parts = (track["tagged_duration"] or "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    # Matroska's tag is the time of the end.
-    return hours * 3600 + minutes * 60 + seconds - (track["start_seconds"] or 0.0)
-
-
-def _fraction(text: str | None) -> Fraction | None:
-    try:
-        return Fraction(text) if text else None
-    except (ValueError, ZeroDivisionError):
-        return None
