@@ -72,6 +72,8 @@ def inspect(
     if needed > size_bytes and found["video"]["picture"] is None:
         raise Failure("source_truncated", f"{_short(size_bytes, needed)}; readable: nothing")
     picture = _picture(found["video"]["picture"], track, container, claim)
+    if sound is not None and found["audio"]["is_encrypted"]:
+        raise Failure("source_encrypted", f"its {sound['codec']} track, the sound, is encrypted")
     _check_length(container, found, track, limits)
     media = Media(
         container=container,
