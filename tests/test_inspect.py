@@ -1,11 +1,13 @@
 """What is found out about a source: real clips, read by the real prober over HTTP."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import encrypted
 import pytest
 from clips import H264, cut, inspect, inspect_file, make, run, served
 
@@ -236,6 +238,29 @@ def test_an_mp4_whose_upload_broke_off_is_truncated_whichever_end_its_index_is_a
 
         assert caught.value.code == "source_truncated"
         assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("name", "encrypt", "track"),
+    [
+        ("film.mp4", encrypted.mp4, "h264"),
+        ("film.mp4", encrypted.mp4_sound, "aac"),
+        ("film.mkv", functools.partial(encrypted.mkv, kind=1), "h264"),
+        ("film.mkv", functools.partial(encrypted.mkv, kind=2), "aac"),
+    ],
+    ids=["mp4", "sound-of-mp4", "picture-of-mkv", "sound-of-mkv"],
+)
+def test_an_encrypted_track_is_told(
+    tmp_path: Path, name: str, encrypt: Callable[[Path, Path], Path], track: str
+) -> None:
+    clear = make(tmp_path / f"clear-{name}", *H264, "-c:a", "aac", seconds=1)
+    inspect_file(clear, tmp_path)
+
+    with pytest.raises(Failure) as caught:
+        inspect_file(encrypt(clear, tmp_path / name), tmp_path)
+
+    assert caught.value.code == "source_encrypted"
+    assert f"its {track} track" in caught.value.detail
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """Damaged files: each is refused with the reason, and with how much of it could be read. Never a short film."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
+import encrypted
 import scene
 from case import Case, Film, Refused
-from clips import cut, run, set_back
+from clips import cut, set_back
 from scene import FAST, FILM
 
 SIX_SECONDS = {"seconds": 6.0, "flashes": (0.4, 5.4)}
@@ -37,11 +39,8 @@ def _overwritten(
     path.write_bytes(data)
 
 
-def _encrypted(path: Path) -> None:
-    key, key_id = "76a6c65c5ea762046bd749a2e632ccbb", "a7e61c373e219033c21091fa607bf3b8"
-    whole = scene.make(path.with_name("whole.mp4"))
-    scheme = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key_id)
-    run("-i", str(whole), "-c", "copy", *scheme, str(path))
+def _encrypted(encrypt: Callable[[Path, Path], Path]) -> Callable[[Path], object]:
+    return lambda path: encrypt(scene.make(path.with_name(f"whole{path.suffix}")), path)
 
 
 def _header_only(path: Path) -> None:
@@ -165,7 +164,14 @@ DAMAGED = [
 ]
 NONE = [
     Case("zero-bytes.mp4", _written(b""), Refused("unreadable")),
-    Case("encrypted.mp4", _encrypted, Refused("source_encrypted"), "bought films"),
+    Case("encrypted.mp4", _encrypted(encrypted.mp4), Refused("source_encrypted"), "bought films"),
+    Case("encrypted-sound.mp4", _encrypted(encrypted.mp4_sound), Refused("source_encrypted", says="sound")),
+    Case("encrypted.mkv", _encrypted(partial(encrypted.mkv, kind=1)), Refused("source_encrypted")),
+    Case(
+        "encrypted-sound.mkv",
+        _encrypted(partial(encrypted.mkv, kind=2)),
+        Refused("source_encrypted", says="sound"),
+    ),
     Case("text.mp4", _written(b"Buy milk.\n" * 5000), Refused("unreadable")),
     Case("zeros.mov", _written(bytes(100_000)), Refused("unreadable")),
     Case(

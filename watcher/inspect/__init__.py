@@ -66,6 +66,8 @@ def inspect(
         raise Failure("source_truncated", f"{cut.short(size_bytes, needed)}; readable: nothing")
     _check_picture(found["video"]["picture"], track, container, claim)
     _check_colours(found["video"]["dolby_vision"])
+    if sound is not None and found["audio"]["is_encrypted"]:
+        raise Failure("source_encrypted", f"its {sound['codec']} track, the sound, is encrypted")
     _check_length(container, found, track, limits)
     media = Media(
         container=container,

@@ -105,7 +105,9 @@ def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
         if request["scan"] == "none":
             answer["is_followed"] = extent.is_followed(container, streams, target)
             answer["video"] = _main_video(container, streams, target, request)
-            answer["audio"] = sound.main(_of_one_programme(container, streams, answer["video"]))
+            answer["audio"] = chosen = sound.main(_of_one_programme(container, streams, answer["video"]))
+            if chosen is not None:
+                chosen["is_encrypted"] = sound.is_encrypted(container, container.streams[chosen["index"]])
         else:
             answer["scan"] = measure.scan(container, request["scan"])
         return answer

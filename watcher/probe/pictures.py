@@ -12,6 +12,9 @@ import av.logging
 # A picture is looked for in this many packets of its track: ten seconds of 60 fps, enough for a stream that
 # was cut between keyframes, and little enough for one that never decodes.
 PACKETS_TO_FIRST_PICTURE = 600
+KEY_TAG = (
+    "enc_key_id"  # what libavformat tags an encrypted track of Matroska with; of MP4, it marks the packets
+)
 # The values of AVCOL_* that ffmpeg's options have names for; anything else counts as untagged.
 RANGES = {1: "tv", 2: "pc"}
 SPACES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco"}
@@ -36,6 +39,8 @@ class TooLarge(Exception):
 
 def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None:
     """Decode up to the first picture of a track and describe it; None where none decodes."""
+    if KEY_TAG in stream.metadata:
+        return {"is_encrypted": True}
     stream.thread_type = "NONE"
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     stream.codec_context.flags |= (

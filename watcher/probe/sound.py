@@ -1,8 +1,14 @@
 """What sound tracks are, and which of them is the main one."""
 
+import contextlib
+import itertools
 from typing import Any
 
+import av.error
 import av.stream
+import pictures
+
+PACKETS_TO_FIRST = 600  # of all tracks: those of MP4 begin together
 
 # Sound that is not for everybody, or not the film's own.
 ASIDES = (
@@ -40,3 +46,17 @@ def main(streams: list[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     chosen = min(tracks, key=lambda one: (one["is_aside"], not one["is_default"]))
     return {"index": chosen["index"], "number": every.index(chosen) + 1, "tracks": len(every)}
+
+
+def is_encrypted(container: Any, stream: Any) -> bool:
+    """Tell whether a track is encrypted: by its tag, or its first packet, which is looked for at the start."""
+    if pictures.KEY_TAG in stream.metadata:
+        return True
+    if not container.format.name.startswith("mov"):
+        return False
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(0)
+        for packet in itertools.islice(container.demux(), PACKETS_TO_FIRST):
+            if packet.stream.index == stream.index:
+                return bool(packet.has_sidedata("encryption_info"))
+    return False
