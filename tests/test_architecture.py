@@ -32,7 +32,7 @@ ROOMS = [
     {"command"},
     {"plan", "playlists", "gate"},
     {"fragments", "names", "retry", "media", "room", "transcript"},
-    {"beat", "config", "log", "memory", "wallclock"},
+    {"beat", "config", "log", "memory", "places", "wallclock"},
     {"contrib", "envfile"},
     {"contract", "crashpoint", "errors", "init"},
 ]

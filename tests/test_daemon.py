@@ -476,10 +476,18 @@ def test_no_step_is_begun_on_a_full_disk_until_there_is_room(
 ) -> None:
     monkeypatch.setattr(retry, "FIRST", timedelta(seconds=0.1))
     monkeypatch.setattr(leftovers, "LEAST_DISK_BYTES", 2**60)
+    caplog.set_level("INFO")
     discovered(house, shop, film)
     with hire(shop) as worker:
-        wait_for(lambda: "disk_full" in caplog.text, "the seat to find the disk full")
+        wait_for(lambda: bool(stats.pauses(shop.readings, now=daemon.now())), "the pause to be told")
+        (pause,) = stats.pauses(shop.readings, now=daemon.now())
+        assert (pause.what, pause.code) == ("work", "disk_full")
+        assert "MB left for" in pause.detail
+        wait_for(lambda: stats.pauses(shop.readings, now=daemon.now())[0].until > pause.until, "another look")
         assert [step.attempts for step in stats.steps(shop.readings, 1)] == [0]
         monkeypatch.setattr(leftovers, "LEAST_DISK_BYTES", 0)
         assert worker.wait(until_idle=True)
+        assert not stats.pauses(shop.readings, now=daemon.now())
     assert stats.counts(shop.readings) == {"completed": 1}
+    # However often it is looked at, and by however many seats.
+    assert [caplog.text.count(word) for word in ("work_paused", "work_resumed", "seat_paused")] == [1, 1, 0]

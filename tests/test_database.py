@@ -1,6 +1,7 @@
 """Opening, upgrading and copying the database."""
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from alembic import autogenerate
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from watcher import database, models, stats
+from watcher import database, ledger, models, stats
 from watcher.errors import Misconfigured, Outage
 
 
@@ -110,6 +111,58 @@ def test_readers_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(Outage, match="readonly"), reader.begin() as connection:
         connection.exec_driver_sql("DELETE FROM videos")
     engine.dispose()
+    reader.dispose()
+
+
+def lists(engine: sqlalchemy.Engine) -> int:
+    with engine.begin() as connection:
+        return connection.exec_driver_sql("SELECT count(*) FROM transactions").scalar_one()
+
+
+def count_a_call(engine: sqlalchemy.Engine) -> None:
+    ledger.count_transactions(engine, {"A": 1}, now=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_nothing_is_written_to_a_database_that_was_moved_away(tmp_path: Path, is_replaced: bool) -> None:
+    url, moved = f"sqlite:///{tmp_path}/watcher.db", tmp_path / "moved.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    database.backup(engine, tmp_path / "backup.db")
+    database.demand_in_place(engine)
+
+    (tmp_path / "watcher.db").rename(moved)
+    if is_replaced:
+        (tmp_path / "backup.db").rename(tmp_path / "watcher.db")
+
+    with pytest.raises(Outage, match="nothing is written"):
+        count_a_call(engine)
+    with pytest.raises(Outage if is_replaced else Misconfigured, match="start again"):
+        database.demand_in_place(engine)
+    engine.pool.dispose()  # as when all connections are in use
+    with pytest.raises(Outage, match="nothing is written"):
+        count_a_call(engine)
+    assert (tmp_path / "watcher.db").exists() == is_replaced
+    moved.replace(tmp_path / "watcher.db")
+    count_a_call(engine)
+    engine.dispose()
+
+
+def test_readers_follow_when_another_file_takes_the_place_of_the_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/watcher.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    database.backup(engine, tmp_path / "backup.db")
+    count_a_call(engine)
+    engine.dispose()
+    reader = database.open_for_reading(url)
+    assert lists(reader) == 1
+
+    (tmp_path / "watcher.db").rename(tmp_path / "moved.db")
+    with pytest.raises(Outage, match=r"vanished: put it back, or restore a backup"):
+        lists(reader)
+    (tmp_path / "backup.db").rename(tmp_path / "watcher.db")
+    assert lists(reader) == 0
     reader.dispose()
 
 

@@ -225,12 +225,18 @@ def adopt(town: Town, state: str, *, bucket: str = "b1") -> bool:
     )
 
 
+def after_an_outage(town: Town, video_id: int) -> None:
+    claim = ledger_claim(town, video_id, StepKind.AUDIO, LATER)
+    assert claim.outages
+    assert ledger.finish(town.db, claim, outputs=[], now=LATER)
+
+
 def complete(town: Town, video_id: int) -> None:
     for kind in (StepKind.AUDIO, StepKind.STILLS):
         assert ledger.finish(town.db, town.claims["b1", "running", kind], outputs=[], now=NOW)
     assert ledger.finish(town.db, town.claim("b1", "running", StepKind.VIDEO), outputs=[], now=NOW)
     hand_back(town.db, town.claims["b1", "running", StepKind.ANNOUNCE], until=NOW, code="shutdown")
-    package(town, "b1", "running")
+    package(town, "b1", "running", OutputKind.AUDIO_PART)
     assert town.rows("videos", f"id = {video_id}")[0]["status"] == "completed"
 
 
@@ -259,6 +265,7 @@ CHANGES: dict[str, Callable[[Town], int]] = {
         ),
         StepKind.AUDIO,
     ),
+    "finish after an outage": of_video("waiting", after_an_outage),
     "finish announce": of_attempt(
         lambda db, claim: ledger.finish_announce(
             db, claim, outputs=[output(claim, OutputKind.HLS)], seen=0, now=NOW

@@ -270,3 +270,22 @@ def test_without_a_table_the_command_says_what_to_do(tmp_path: Path, house: Hous
     done = house.cli("web", DATABASE_URL=f"sqlite:///{tmp_path}/none.db")
     assert done.returncode == 2
     assert "watcher run" in done.stderr
+
+
+def test_a_database_that_is_put_in_place_of_another_is_shown_and_a_lack_of_one_is_told(
+    tmp_path: Path, house: House
+) -> None:
+    file = tmp_path / "watcher.db"
+    db = database.open_for_writing(f"sqlite:///{file}")
+    database.upgrade(db)
+    db.dispose()
+    assert house.cli("db", "backup", str(tmp_path / "backup.db")).returncode == 0
+    with site_of_web.serve(
+        config.load({**house.environment, "DATABASE_URL": f"sqlite:///{file}"})
+    ) as running:
+        assert "a clip.mov" not in running.get("/").data.decode()
+        file.unlink()
+        answer = running.get("/api/v1/videos")
+        assert (answer.status, "restore a backup" in answer.data.decode()) == (503, True)
+        (tmp_path / "backup.db").rename(file)
+        assert "a clip.mov" in running.get("/").data.decode()

@@ -13,6 +13,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from watcher import (
     config,
     crashpoint,
+    database,
     discovery,
     ledger,
     leftovers,
@@ -124,8 +125,12 @@ class Daemon:
         self._notify()
 
     def wait(self, *, until_idle: bool = False, tick: Callable[[], None] | None = None) -> bool:
-        """Block until `stop` is called: False; or with `until_idle` until a sweep found nothing unfinished: True."""
+        """Block until `stop` is called: False; or with `until_idle` until a sweep found nothing unfinished: True.
+
+        Raises what `database.demand_in_place` raises.
+        """
         while not self._stopping.wait(0.2):
+            database.demand_in_place(self._shop.db)
             if tick is not None:
                 tick()
             pauses.through(self._heed_the_clock)
@@ -183,7 +188,7 @@ class Daemon:
             try:
                 if not self._work():
                     self._wait_for_news(news)
-            except Outage as outage:  # a full disk, or of the database: then the step's lease will run out
+            except Outage as outage:  # of the database: the step's lease will run out
                 _log.warning("seat_paused", code=outage.code, error=outage.detail, hint=outage.hint)
                 self._stopping.wait(retry.FIRST.total_seconds())
             except Exception:  # noqa: BLE001 - a daemon whose seats are gone looks alive and does nothing
@@ -197,7 +202,8 @@ class Daemon:
     def _work(self) -> bool:
         """Run the earliest due step; False when there is none, or no seat for it."""
         shop, beat = self._shop, Beat()
-        self._check_disk()
+        if not self._has_room():
+            return True  # after the pause
         with self._claiming:
             taken = self._take(beat)
         if taken is None:
@@ -222,12 +228,13 @@ class Daemon:
         self._notify()  # its siblings may be unblocked
         return True
 
-    def _check_disk(self) -> None:
-        """Raise Outage rather than begin a step for which there is no room."""
-        if leftovers.lacks_room(self._shop) is not None:
+    def _has_room(self) -> bool:
+        """Whether there is room on the disk for a step; a pause of the work begins when there is none."""
+        if (outage := leftovers.lacks_room(self._shop)) is not None:
             self._tidy_scratch()
-            if (outage := leftovers.lacks_room(self._shop)) is not None:
-                raise outage
+            outage = leftovers.lacks_room(self._shop)
+        self._pauses.note_room(outage)
+        return outage is None
 
     def _wait_to_be_alone(self, step_id: int, beat: Beat) -> None:
         """Wait until no other step runs here: one that kills its worker each time must not use up their attempts."""

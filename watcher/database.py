@@ -11,10 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import event, make_url
+from sqlalchemy import event, exc, make_url
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from watcher import log
+from watcher import log, places
 from watcher.errors import Misconfigured, Outage
 
 try:  # carries a newer SQLite than many systems do; the only optional dependency
@@ -27,6 +28,10 @@ BUSY_SECONDS = 30
 LOCKED = "database is locked"  # in SQLite's words
 
 _FROM_BACKUP = 1  # SQLite's user_version, which is 0 in a database that was never a backup
+
+_PLACE = (
+    "place"  # of an engine that writes the option, and of a connection that reads the entry, which hold it
+)
 
 _log = log.get()
 
@@ -66,12 +71,21 @@ def open_for_writing(url: str) -> Engine:
             why="this SQLite can lose commits in WAL mode",
             hint="pip install pysqlite3, or use a Python with SQLite 3.51.3 or newer",
         )
+    place = places.Place(file)
     engine = sqlalchemy.create_engine(
-        url, module=module, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+        url,
+        module=module,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        execution_options={_PLACE: place},
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _open(*_: object) -> None:
+        place.demand()  # or SQLite would make an empty one
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
+        place.note_made()
         connection.isolation_level = None  # transactions are begun below, not by the driver
         connection.execute(f"PRAGMA journal_mode={mode}")
         connection.execute("PRAGMA synchronous=FULL")
@@ -79,6 +93,7 @@ def open_for_writing(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        place.demand()
         # A deferred transaction that reads and then writes fails, or acts on what is no longer so.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -86,8 +101,17 @@ def open_for_writing(url: str) -> Engine:
     return engine
 
 
+def demand_in_place(engine: Engine) -> None:
+    """Raise when the file that `engine` writes to was moved away: as `places.Place.demand_at_work`."""
+    place: places.Place = engine.get_execution_options()[_PLACE]
+    place.demand_at_work()
+
+
 def open_for_reading(url: str) -> Engine:
-    """Open an existing database so that nothing can be written through it."""
+    """Open an existing database so that nothing can be written through it.
+
+    When another file takes its place, that one is read from then on.
+    """
     file = path(url)
     if not file.is_file():
         raise Misconfigured(
@@ -105,6 +129,20 @@ def open_for_reading(url: str) -> Engine:
         )
 
     engine = sqlalchemy.create_engine(url, module=module, creator=connect, poolclass=sqlalchemy.QueuePool)
+
+    @event.listens_for(engine, "connect")
+    def _note(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_PLACE] = places.identity(file)
+
+    @event.listens_for(engine, "checkout")
+    def _follow(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        here = places.identity(file)
+        if here is None:
+            raise Outage(
+                "database_unavailable", f"{str(file)!r} has vanished: put it back, or restore a backup."
+            )
+        if here != record.info[_PLACE]:
+            raise exc.InvalidatePoolError(f"{file} was replaced")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

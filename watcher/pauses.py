@@ -4,12 +4,14 @@ Knows nothing of what steps and polls do: the daemon tells how they ended.
 """
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Engine
 
-from watcher import gate, ledger, log
+from watcher import gate, ledger, log, retry
 from watcher.errors import CODES, Misconfigured, Outage
 
 _log = log.get()
@@ -33,10 +35,29 @@ class Pauses:
         self._db, self._worker, self._clock = db, worker, clock
         self._gate = gate.Gate(spread=worker)
         self._told: set[ledger.What] = set()
+        self._looking = threading.Lock()
+        self._lacks_room = False
+        self._look_at = 0.0  # when the disk is looked at again, on the monotonic clock
 
     def wait_seconds(self) -> float:
         """Return how long no step may be begun, 0 when one may."""
-        return self._gate.wait_seconds()
+        return max(self._gate.wait_seconds(), self._look_at - time.monotonic() if self._lacks_room else 0.0)
+
+    def note_room(self, outage: Outage | None) -> None:
+        """Take note of whether there is room on the disk for a step: while there is none, none is begun."""
+        if outage is None and not self._lacks_room:
+            return
+        with self._looking:  # of the seats that found it so at once one is enough
+            if outage is None and self._lacks_room:
+                self._lacks_room = False
+                _log.info("work_resumed", after="disk_full")
+                self._forget("work")
+            elif outage is not None and time.monotonic() >= self._look_at:
+                if not self._lacks_room:
+                    _log.warning("work_paused", code=outage.code, error=outage.detail, hint=outage.hint)
+                self._look_at = time.monotonic() + retry.FIRST.total_seconds()
+                self._lacks_room = True
+                self._tell("work", outage, retry.FIRST)
 
     def note_attempt(self, video_id: int, outage: Outage | None) -> None:
         """Take note of how an attempt at a step ended: two videos in a row that met an outage pause the work."""
