@@ -229,6 +229,19 @@ def test_frames_that_share_a_time_are_spread_and_whole(tmp_path: Path, name: str
     assert sum(differences) / len(differences) < 4  # 20 and more where every other frame got no bits
 
 
+def test_a_copy_whose_frames_share_their_times_is_encoded_instead(tmp_path: Path) -> None:
+    make(tmp_path / "sharp.mkv", *H264, sound=False)
+    clock = ("-bsf:v", "setts=ts=floor(TS/80)*80")
+    run("-i", str(tmp_path / "sharp.mkv"), "-c", "copy", *clock, str(tmp_path / "coarse.mkv"))
+
+    made = film_of(tmp_path / "coarse.mkv")
+
+    assert made.plan.video.mode == "copy"
+    assert not made.video.is_copy
+    times = [start for start, _ in packets(made.mp4.path, "video")]
+    assert [round(time * 25, 1) for time in times] == list(range(50))
+
+
 def test_frames_of_a_burst_that_share_a_time_do_not_make_the_rest_late(tmp_path: Path) -> None:
     sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
     # Frames 10 to 12 come at once, when the last of them is due, and those after them at their own times.

@@ -1,16 +1,21 @@
 """Measures a file that was made here: every packet of it, and its keyframes decoded."""
 
+import heapq
 from fractions import Fraction
 from typing import Any
 
 import av.error
 
+# Pictures nearer than this share a time: where clocks count milliseconds, muxers put them one apart.
+CROWDED_SECONDS = 0.0015
+MOST_REORDERED = 16  # pictures that a packet may be before its turn, in any codec
 PACKETS_PER_DOT = 2000  # a sign of life about every half minute of sound and picture
 
 
 def scan(container: Any, how: str) -> dict[str, Any]:
     """Read every packet, and decode the "keyframes" of the video tracks, or with "start" the first one only."""
     found: dict[int, dict[str, Any]] = {}
+    due: dict[int, list[float]] = {}  # when the last pictures are shown, of each video track; a heap
     for stream in container.streams.video:
         stream.thread_type = "NONE"  # threads hold pictures back, and cost memory
         # Whether a picture can be decoded does not depend on it, and nobody looks at these: an eighth of the time.
@@ -25,6 +30,8 @@ def scan(container: Any, how: str) -> dict[str, Any]:
         track["keyframes"] += packet.is_keyframe
         track["corrupt"] += packet.is_corrupt or (how == "keyframes" and _is_malformed(packet))
         _note_times(track, packet)
+        if how == "keyframes" and packet.stream.type == "video":  # a copy, whose times are another's
+            _note_crowd(track, packet, due.setdefault(packet.stream.index, []))
         is_wanted = how == "keyframes" or (how == "start" and track["keyframes"] == 1)
         if is_wanted and packet.stream.type == "video" and packet.is_keyframe:
             size = _decoded_alone(packet)
@@ -35,7 +42,7 @@ def scan(container: Any, how: str) -> dict[str, Any]:
 
 
 def _empty_track(kind: str) -> dict[str, Any]:
-    counts = {"packets": 0, "keyframes": 0, "corrupt": 0, "pictures": 0}
+    counts = {"packets": 0, "keyframes": 0, "corrupt": 0, "pictures": 0, "crowded": 0}
     times = dict.fromkeys(("first", "first_decode", "last", "end"))
     return {"type": kind, **counts, "key_times": [], "sizes": [], **times}
 
@@ -54,6 +61,17 @@ def _note_times(track: dict[str, Any], packet: Any) -> None:
     track["first"] = shown if track["first"] is None else min(track["first"], shown)
     track["last"] = shown if track["last"] is None else max(track["last"], shown)
     track["end"] = end if track["end"] is None else max(track["end"], end)
+
+
+def _note_crowd(track: dict[str, Any], packet: Any, due: list[float]) -> None:
+    """Count the pictures that share their time with the one shown before."""
+    shown = seconds(packet.pts, packet.time_base)
+    if shown is None:
+        return
+    heapq.heappush(due, shown)
+    if len(due) > MOST_REORDERED:
+        first = heapq.heappop(due)
+        track["crowded"] += due[0] - first < CROWDED_SECONDS
 
 
 def _is_malformed(packet: Any) -> bool:

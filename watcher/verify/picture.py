@@ -11,6 +11,8 @@ from watcher.verify import tracks
 
 # Frames at the very start of a source that need earlier ones, which were cut off, are not shown by any player.
 MOST_REORDERED = 16
+# Of a copy's frames. One now and then is not missed; more make the motion jerk, and encoding spreads them.
+MOST_CROWDED = 0.02
 
 
 def video_source(media: Media, report: Report, *, end: float) -> None:
@@ -67,6 +69,10 @@ def video_output(
     # What x264 marks as a keyframe is one; that the first decodes shows that the head fits the pictures.
     if is_copy and found.corrupt:
         raise Failure("output_invalid", f"{found.corrupt} packets of the source are malformed")
+    if is_copy and found.crowded > MOST_CROWDED * found.packets:
+        raise Failure(
+            "output_invalid", f"{found.crowded} frames share their time with another one, and are not seen"
+        )
     if found.keyframes == 0 or found.pictures < (found.keyframes if is_copy else 1):
         raise Failure(
             "output_invalid", f"{found.pictures} of {found.keyframes} keyframes can be decoded alone"

@@ -35,6 +35,7 @@ class Found:
     end: float
     key_times: tuple[float, ...]
     sizes: tuple[tuple[int, int], ...] = ()  # of the keyframes that were decoded, each once
+    crowded: int = 0  # pictures that share their time with another one, but for the last few
     corrupt: int = 0  # packets that are not what they should be, as far as one sees without decoding them
     # How much later than the sound the picture begins in the source; its first frame is shown that much longer.
     late: float = 0.0
@@ -53,7 +54,7 @@ class Found:
 def read(scan: dict[str, Any], kind: str, *, late: float = 0.0) -> list[Found]:
     """Return the tracks of one kind ("video", "audio") from a prober's scan; those without times are left out."""
     found = [dict(one) for _, one in sorted(scan.items()) if one["type"] == kind and one["first"] is not None]
-    names = ("packets", "keyframes", "pictures", "corrupt", "first", "first_decode", "last", "end")
+    names = ("packets", "keyframes", "pictures", "corrupt", "crowded", "first", "first_decode", "last", "end")
     return [
         Found(
             **{name: one[name] or 0 for name in names},
