@@ -75,18 +75,18 @@ def padded(path: Path, *encoding: str, **options: Any) -> Path:
     return scene.make(path, *(encoding or FILM), filters=filters, **options)
 
 
-def container_cropped(source: Path, path: Path) -> Path:
-    """Say in an MP4 that the margins are not shown."""
+def container_cropped(source: Path, path: Path, *, size: tuple[int, int] = (320, 180)) -> Path:
+    """Say in an MP4 that the margins around a scene of `size` are not shown."""
     left, top, right, bottom = MARGINS
-    return boxes.inserted(
-        source, path, boxes.clean_aperture(320, 180, (left - right) // 2, (top - bottom) // 2)
-    )
+    box = boxes.clean_aperture(*size, (left - right) // 2, (top - bottom) // 2)
+    return boxes.inserted(source, path, box)
 
 
-def stream_cropped(source: Path, path: Path) -> Path:
-    """Say in an H.264 stream that the margins are not shown; its whole blocks of 16 lines end four lower."""
+def stream_cropped(source: Path, path: Path, *, height: int = 180) -> Path:
+    """Say in an H.264 stream that the margins are not shown, nor what fills up its last blocks of 16 lines."""
     left, top, right, bottom = MARGINS
-    crop = f"crop_left={left}:crop_right={right}:crop_top={top}:crop_bottom={bottom + 4}"
+    filling = -(height + top + bottom) % 16
+    crop = f"crop_left={left}:crop_right={right}:crop_top={top}:crop_bottom={bottom + filling}"
     run("-i", str(source), "-c", "copy", "-bsf:v", f"h264_metadata={crop}", str(path))
     return path
 
