@@ -19,7 +19,7 @@ HEIGHTS = (480, 486, 576, 1080, 1088)
 RATES, RATE_WITHIN = (Fraction(25), Fraction(30_000, 1001)), Fraction(1, 20)
 # What is looked at: enough to meet motion, and no more of large ones than takes a second to decode, or a fifth
 # of that where hardly any are interlaced.
-FRAMES, PIXELS, PLAUSIBLE_PIXELS, PLAUSIBLE_BYTES = 100, 200_000_000, 60_000_000, 4_000_000
+FRAMES, PIXELS, PLAUSIBLE_PIXELS, PLAUSIBLE_BYTES = 100, 200_000_000, 40_000_000, 4_000_000
 SURE = 10  # pictures that show two moments: fewer happen by chance, in cuts and flashes
 WHOLE = 12  # pictures in motion that show one moment; when most do, the rest need not be looked at
 # Where nothing moves at first, as in a title, a later place is looked at. A viewer's first bytes are before it.
