@@ -345,6 +345,34 @@ def test_a_recording_behind_another_one_that_is_passed_over_is_missed(tmp_path: 
     assert "readable: 2.0 s" in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding", "start"),
+    [
+        ("film.ts", (*H264, "-c:a", "mp2"), "2"),
+        ("film.ogv", ("-c:v", "libtheora", "-c:a", "libvorbis"), "0"),
+        ("of-its-own.ogv", ("-c:v", "libtheora", "-c:a", "libvorbis"), "2"),
+    ],
+)
+def test_recordings_whose_join_is_damaged_are_told_as_such(
+    tmp_path: Path, name: str, encoding: Sequence[str], start: str
+) -> None:
+    source = make(tmp_path / name, *encoding)
+    follower = tmp_path / f"follower-{name}"
+    serial = (
+        () if name == "film.ts" else ("-serial_offset", start)
+    )  # the tracks of an Ogg have random numbers
+    run("-i", str(source), "-c", "copy", "-output_ts_offset", start, *serial, str(follower))
+    source.write_bytes(source.read_bytes() + follower.read_bytes())
+
+    with pytest.raises(Failure) as caught:
+        film_of(source)
+
+    assert caught.value.code == "source_damaged"
+    first = caught.value.detail.splitlines()[0]
+    assert "one after the other" in first
+    assert "readable: 100 of 100 frames" not in first
+
+
 @pytest.mark.parametrize("back", [1, 3], ids=["by-one-second", "by-three-seconds"])
 def test_recordings_on_a_clock_that_goes_back_follow_on_without_a_hole(tmp_path: Path, back: int) -> None:
     part = make(tmp_path / "part.ts", *H264, "-g", "25", "-c:a", "mp2", seconds=3)
