@@ -471,6 +471,25 @@ def test_damage_between_the_keyframes_of_a_copy_is_noticed_without_decoding_it(t
     assert "readable: " in caught.value.detail
 
 
+def test_damage_within_a_keyframe_of_a_copy_is_noticed_without_decoding_the_rest(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", *H264, "-g", "25", "-bf", "0", "-crf", "40", seconds=3, sound=False)
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size and packet.is_keyframe][1]
+    assert packet.pos is not None
+    for place in range(packet.pos + packet.size // 3, packet.pos + packet.size, packet.size // 6):
+        data[place] ^= 0x10
+    clip.write_bytes(data)
+    found = inspect_file(clip, tmp_path)
+    made = plan.make(found, plan.Profile(ladder=(720,), quality="fast")).video
+    assert (made.mode, made.is_decoded) == ("copy", False)
+
+    with pytest.raises(Failure) as caught:
+        encode.video(clip, found, made, bench(tmp_path))
+
+    assert caught.value.code == "source_damaged"
+
+
 def test_a_stopped_step_leaves_with_the_reason(tmp_path: Path) -> None:
     clip = make(tmp_path / "clip.mp4", seconds=1)
     found = inspect_file(clip, tmp_path)
