@@ -247,14 +247,16 @@ def test_a_recording_that_goes_on_in_other_tracks_is_told(tmp_path: Path, name: 
     run("-i", str(one), "-c", "copy", "-streamid", "0:500", "-streamid", "1:501", str(other))
     same.write_bytes(one.read_bytes() * 2)
     inspect_file(same, tmp_path)
+    larger = make(tmp_path / f"larger-{name}", *H264, "-c:a", "mp2", "-streamid", "0:500", size="480x270")
     joined = tmp_path / name
-    joined.write_bytes(one.read_bytes() + other.read_bytes())
+    for second in (other, larger):
+        joined.write_bytes(one.read_bytes() + second.read_bytes())
 
-    with pytest.raises(Failure) as caught:
-        inspect_file(joined, tmp_path)
+        with pytest.raises(Failure) as caught:
+            inspect_file(joined, tmp_path)
 
-    assert caught.value.code == "source_damaged"
-    assert "other tracks" in caught.value.detail
+        assert caught.value.code == "source_damaged"
+        assert "other tracks" in caught.value.detail
 
 
 @pytest.mark.parametrize(

@@ -109,21 +109,13 @@ def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
             answer["audio"] = chosen = sound.main(_of_one_programme(container, streams, answer["video"]))
             if chosen is not None:
                 chosen["is_encrypted"] = sound.is_encrypted(container, container.streams[chosen["index"]])
-            main = [
-                container.streams[one["index"]].id for one in (answer["video"], chosen) if one is not None
-            ]
-            answer["changes_tracks"] = container.format.name == "mpegts" and _are_missing(
-                main, target, request
+            main = [one["index"] for one in (answer["video"], chosen) if one is not None]
+            answer["changes_tracks"] = container.format.name == "mpegts" and not programme.are_throughout(
+                [container.streams[index].id for index in main], target, request["size_bytes"] or 0
             )
         else:
             answer["scan"] = measure.scan(container, request["scan"])
         return answer
-
-
-def _are_missing(numbers: list[int], target: str, request: dict[str, Any]) -> bool:
-    """Tell whether the end of a transport stream has tracks, and not all of those."""
-    last = programme.last_tracks(target, request["size_bytes"] or 0)
-    return bool(last) and not last.issuperset(numbers)
 
 
 def _stream(stream: Any, size_bytes: int | None) -> dict[str, Any]:

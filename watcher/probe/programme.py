@@ -1,10 +1,10 @@
-"""Which tracks a transport stream (ISO/IEC 13818-1) has at its end: others than at its start, where it was joined."""
+"""Whether a transport stream (ISO/IEC 13818-1) has the same tracks at both ends: not so where it was joined."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keyframes
 
-TAIL_BYTES = 1024 * 1024  # the table of tracks comes back every half second at least
+READ_BYTES = 1024 * 1024  # at each end; the tables come back every half second at least
 PACKET_BYTES = (
     188,
     192,
@@ -14,19 +14,30 @@ SURE = 8  # packets in a row that begin with the sync byte
 _PROGRAMMES, _TRACKS = 0x00, 0x02  # kinds of tables
 
 
-def last_tracks(target: str, size_bytes: int) -> set[int]:
-    """Return the numbers (PIDs) of all tracks that the last tables in a file tell of; none where they tell no more."""
-    start = max(0, size_bytes - TAIL_BYTES)
-    data = keyframes.read(target, start, size_bytes - start)
-    tables: dict[int, set[int]] = {}
-    for table in _sections(data, TABLE_OF_PROGRAMMES, _PROGRAMMES):
-        places = range(8, len(table) - 4, 4)
-        numbers = {_pid(table, at + 2) for at in places if table[at : at + 2] != b"\x00\x00"}
-        tables = {number: tables.get(number, set()) for number in numbers}
-    for number in tables:
-        for table in _sections(data, number, _TRACKS):
-            tables[number] = set(_tracks(table))  # the last one counts
-    return set().union(*tables.values()) if all(tables.values()) else set()
+def are_throughout(numbers: Collection[int], target: str, size_bytes: int) -> bool:
+    """Tell whether tracks with these numbers (PIDs) are told of by the first tables of a file, and by its last."""
+    head = keyframes.read(target, 0, min(READ_BYTES, size_bytes))
+    tail = head
+    if size_bytes > READ_BYTES:
+        tail = keyframes.read(target, size_bytes - READ_BYTES, READ_BYTES)
+    ends = _told(head, is_first=True), _told(tail, is_first=False)
+    return all(told.issuperset(numbers) for told in ends if told)
+
+
+def _told(data: bytes, *, is_first: bool) -> set[int]:
+    """Return the tracks that the first tables in `data` tell of, or the last; none where there are not all tables."""
+    programmes = [set(_programmes(table)) for table in _sections(data, TABLE_OF_PROGRAMMES, _PROGRAMMES)]
+    tracks: list[set[int]] = []
+    for number in programmes[0 if is_first else -1] if programmes else ():
+        found = [set(_tracks(table)) for table in _sections(data, number, _TRACKS)]
+        tracks.append(found[0 if is_first else -1] if found else set())
+    return set().union(*tracks) if all(tracks) else set()
+
+
+def _programmes(table: bytes) -> Iterator[int]:
+    for place in range(8, len(table) - 4, 4):
+        if table[place : place + 2] != b"\x00\x00":  # the network's own table
+            yield _pid(table, place + 2)
 
 
 def _tracks(table: bytes) -> Iterator[int]:
