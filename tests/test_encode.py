@@ -358,6 +358,34 @@ def test_a_recording_behind_another_one_that_is_passed_over_is_missed(tmp_path: 
     assert "readable: 2.0 s" in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding", "start"),
+    [
+        ("film.ts", (*H264, "-c:a", "mp2"), "2"),
+        ("film.ogv", ("-c:v", "libtheora", "-c:a", "libvorbis"), "0"),
+        ("of-its-own.ogv", ("-c:v", "libtheora", "-c:a", "libvorbis"), "2"),
+    ],
+)
+def test_recordings_whose_join_is_damaged_are_told_as_such(
+    tmp_path: Path, name: str, encoding: Sequence[str], start: str
+) -> None:
+    source = make(tmp_path / name, *encoding)
+    follower = tmp_path / f"follower-{name}"
+    serial = (
+        () if name == "film.ts" else ("-serial_offset", start)
+    )  # the tracks of an Ogg have random numbers
+    run("-i", str(source), "-c", "copy", "-output_ts_offset", start, *serial, str(follower))
+    source.write_bytes(source.read_bytes() + follower.read_bytes())
+
+    with pytest.raises(Failure) as caught:
+        film_of(source)
+
+    assert caught.value.code == "source_damaged"
+    first = caught.value.detail.splitlines()[0]
+    assert "one after the other" in first
+    assert "readable: 100 of 100 frames" not in first
+
+
 @pytest.mark.parametrize("back", [1, 3], ids=["by-one-second", "by-three-seconds"])
 def test_recordings_on_a_clock_that_goes_back_follow_on_without_a_hole(tmp_path: Path, back: int) -> None:
     part = make(tmp_path / "part.ts", *H264, "-g", "25", "-c:a", "mp2", seconds=3)
@@ -454,6 +482,25 @@ def test_damage_between_the_keyframes_of_a_copy_is_noticed_without_decoding_it(t
 
     assert caught.value.code == "source_damaged"
     assert "readable: " in caught.value.detail
+
+
+def test_damage_within_a_keyframe_of_a_copy_is_noticed_without_decoding_the_rest(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", *H264, "-g", "25", "-bf", "0", "-crf", "40", seconds=3, sound=False)
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size and packet.is_keyframe][1]
+    assert packet.pos is not None
+    for place in range(packet.pos + packet.size // 3, packet.pos + packet.size, packet.size // 6):
+        data[place] ^= 0x10
+    clip.write_bytes(data)
+    found = inspect_file(clip, tmp_path)
+    made = plan.make(found, plan.Profile(ladder=(720,), quality="fast")).video
+    assert (made.mode, made.is_decoded) == ("copy", False)
+
+    with pytest.raises(Failure) as caught:
+        encode.video(clip, found, made, bench(tmp_path))
+
+    assert caught.value.code == "source_damaged"
 
 
 def test_a_stopped_step_leaves_with_the_reason(tmp_path: Path) -> None:

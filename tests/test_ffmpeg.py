@@ -59,6 +59,25 @@ def test_the_report_counts_what_was_read_decoded_and_written(tmp_path: Path) -> 
     assert beat.fraction > 0.9
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[Eval @ 0x55d4] [warning] 4250000000978.667000",
+        "[aost#0:0/copy @ 0x55d4] [warning] Non-monotonic DTS; previous: 103443, current: 677124250000000978.667000",
+    ],
+    ids=["alone", "in a line of another thread"],
+)
+def test_a_clock_that_goes_back_is_understood_although_other_threads_of_ffmpeg_speak_meanwhile(
+    line: str,
+) -> None:
+    listener = transcript.Listener(Beat(), None, None)
+
+    for one in ("[mp4 @ 0x55d4] [warning] 4250", line, "[mp4 @ 0x55d4] [warning] 0.978667"):
+        listener.message(one)
+
+    assert listener.report(1.0).back_seconds == 0.978
+
+
 def test_a_child_that_is_to_stand_back_does_so_for_its_session_too(tmp_path: Path) -> None:
     """Linux may share the processors out among sessions before it looks at the niceness of processes."""
     text = (

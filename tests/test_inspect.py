@@ -240,6 +240,25 @@ def test_an_mp4_whose_upload_broke_off_is_truncated_whichever_end_its_index_is_a
         assert caught.value.permanent
 
 
+@pytest.mark.parametrize("name", ["film.ts", "film.m2ts"])
+def test_a_recording_that_goes_on_in_other_tracks_is_told(tmp_path: Path, name: str) -> None:
+    one = make(tmp_path / f"one-{name}", *H264, "-c:a", "mp2")
+    other, same = tmp_path / f"other-{name}", tmp_path / f"same-{name}"
+    run("-i", str(one), "-c", "copy", "-streamid", "0:500", "-streamid", "1:501", str(other))
+    same.write_bytes(one.read_bytes() * 2)
+    inspect_file(same, tmp_path)
+    larger = make(tmp_path / f"larger-{name}", *H264, "-c:a", "mp2", "-streamid", "0:500", size="480x270")
+    joined = tmp_path / name
+    for second in (other, larger):
+        joined.write_bytes(one.read_bytes() + second.read_bytes())
+
+        with pytest.raises(Failure) as caught:
+            inspect_file(joined, tmp_path)
+
+        assert caught.value.code == "source_damaged"
+        assert "other tracks" in caught.value.detail
+
+
 @pytest.mark.parametrize(
     ("name", "encrypt", "track"),
     [

@@ -36,7 +36,9 @@ _CORRUPT_PACKET = re.compile(r"corrupt input packet in stream (\d+)|invalid as f
 # Recordings put one after the other: the demuxer cannot tell that the last packet of a track before the join is
 # whole, and takes it for cut. The clock jumps there, where packets that were lost leave it alone.
 _JOIN = re.compile(r"timestamp discontinuity(?: \(stream id=(\d+)\): (-?\d+))?")
-_BACK = re.compile(r"\[Eval\] \[warning\] (\d+\.\d+)")  # what `command.clock` has it say, in seconds
+_FOLLOWED = re.compile(r"failed to create or replace stream")  # by another recording, in Ogg
+# What `command.clock` has it say, in milliseconds. Other threads may have begun the line, or a part of it.
+_BACK = re.compile(r"425(\d{10})\.\d{6}")
 _SIGNALLED = re.compile(r"Exiting normally, received signal (\d+)")
 _CORRUPT_FRAME = re.compile(r"corrupt decoded frame")
 # Bytes that did not arrive: the source is not to blame, although ffmpeg takes it for the end of the file.
@@ -96,6 +98,7 @@ class Report:
     text: str  # the last lines that ffmpeg said
     loudness: Loudness | None = None  # where it was measured
     back_seconds: float = 0.0  # the most that the clock of what was read went back by
+    is_followed: bool = False  # by another recording, that cannot be read
     jumps: tuple[tuple[int, float], ...] = ()  # of the clock that ffmpeg made up for: stream, and seconds on
 
     def corrupt_packets_of(self, stream: int) -> int:
@@ -125,6 +128,7 @@ class Listener:
         self._before_join: set[int | None] = set()  # streams with a corrupt packet since the last join
         self._is_cut = False
         self._is_unread = False
+        self._is_followed = False
         self._loudness: dict[str, float] | None = None
         self._is_about_loudness = False
         self._head: list[str] = []
@@ -156,6 +160,8 @@ class Listener:
     def message(self, line: str) -> None:
         """Take a line of the log, as `-loglevel level+verbose` makes it."""
         line = clean(line)
+        if found := _BACK.search(line):
+            self._back_seconds = max(self._back_seconds, int(found[1]) / 1000)
         if follows := _LOUDNESS_FOLLOWS.fullmatch(line):
             self._is_about_loudness = True
             if follows[1]:
@@ -178,12 +184,10 @@ class Listener:
         if leveled["level"] == "verbose":
             self._total(leveled["text"].strip())
             return
-        if found := _BACK.fullmatch(line):
-            self._back_seconds = max(self._back_seconds, float(found[1]))
-            return
         self._join(line)
         self._corrupt_frames += bool(_CORRUPT_FRAME.search(line))
         self._is_cut |= bool(_CUT.search(line))
+        self._is_followed |= bool(_FOLLOWED.search(line))
         self._is_unread |= bool(_NOT_READ.search(line))
         self.has_no_space |= bool(NO_SPACE.search(line))
         if len(self._head) < HEAD_LINES:
@@ -231,6 +235,7 @@ class Listener:
             corrupt_frames=self._corrupt_frames,
             is_cut=self._is_cut,
             is_unread=self._is_unread,
+            is_followed=self._is_followed,
             text=self.text(),
             loudness=_loudness(self._loudness),
             back_seconds=self._back_seconds,

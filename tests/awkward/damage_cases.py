@@ -9,7 +9,7 @@ import av
 import encrypted
 import scene
 from case import Case, Film, Refused
-from clips import cut, set_back
+from clips import cut, run, set_back
 from scene import FAST, FILM
 
 SIX_SECONDS = {"seconds": 6.0, "flashes": (0.4, 5.4)}
@@ -76,6 +76,14 @@ def _twice(*encoding: str, **options: Any) -> Callable[[Path], None]:
         path.write_bytes(whole.read_bytes() * 2)
 
     return make
+
+
+def _other_tracks(path: Path) -> None:
+    """Put another recording behind it whose tracks have other numbers."""
+    one = scene.make(path.with_name("one.ts"), *FAST, "-c:a", "mp2")
+    other = path.with_name("other.ts")
+    run("-i", str(one), "-c", "copy", "-streamid", "0:500", "-streamid", "1:501", str(other))
+    path.write_bytes(one.read_bytes() + other.read_bytes())
 
 
 FASTSTART = (*FILM, "-movflags", "+faststart")
@@ -160,6 +168,7 @@ DAMAGED = [
         Refused("source_damaged", says="its clock goes back by 1.0 s"),
         "a recorder whose clock is set",
     ),
+    Case("goes-on-in-other-tracks.ts", _other_tracks, Refused("source_damaged", says="other tracks")),
     Case("noise-behind.mp4", _noise_at_the_end, Film((320, 180)), "nothing is missing"),
 ]
 NONE = [

@@ -2,7 +2,10 @@
 
 # By so much: what lies below is a demuxer's guess at times that are not told, or a recorder's clock being set.
 BACK_SECONDS = 0.25
-_WARNING = 24  # AV_LOG_WARNING: `transcript` takes no line of a lower level for ffmpeg's own
+# ffmpeg prints a bare number, which may stand in the middle of what other threads say: milliseconds, and this, by
+# which it is known.
+MARK = 4_250_000_000_000
+_WARNING = 24  # AV_LOG_WARNING
 
 
 def watched_picture() -> str:
@@ -22,7 +25,7 @@ def watched_packets() -> str:
 
 def _told(back: str) -> str:
     # Times that are not known are very far away.
-    return f"if(between({back}\\,{BACK_SECONDS}\\,1e9)\\,print({back}\\,{_WARNING})\\,0)"
+    return f"if(between({back}\\,{BACK_SECONDS}\\,1e9)\\,print({MARK}+1000*{back}\\,{_WARNING})\\,0)"
 
 
-_WATCH = f"1+0*{_told('prev_t-t')}"
+_WATCH = f"1+0*{_told('(prev_t-t)')}"

@@ -29,6 +29,7 @@ GUESSED = "Estimating duration from bitrate"  # what libavformat warns of
 TOO_MANY_PIXELS = "exceeds specified max pixel count"  # what its decoders say
 NO_INDEX = "moov atom not found"  # it says so of files that begin as an MP4 does, and of no others
 FOLLOWED = "another recording was put behind it in the same file, which no player shows"
+CHANGED = "it goes on in other tracks, as where recordings of several programmes were put one after the other"
 
 
 def inspect(
@@ -88,10 +89,11 @@ def inspect(
     if media.cut is not None and (not is_salvaging or not media.duration_seconds):
         readable = f"readable: {media.duration_seconds or 0.0:.1f} of {media.cut.seconds or 0.0:.1f} s"
         raise Failure("source_truncated", f"{media.cut.detail}; {readable}")
-    if found["is_followed"]:
+    if found["is_followed"] or found["changes_tracks"]:
+        what = FOLLOWED if found["is_followed"] else CHANGED
         if not is_salvaging:
-            raise Failure("source_damaged", f"{FOLLOWED}; readable: the first one")
-        media = dataclasses.replace(media, cut=media.cut or Cut(None, None, FOLLOWED))
+            raise Failure("source_damaged", f"{what}; readable: the first one")
+        media = dataclasses.replace(media, cut=media.cut or Cut(None, None, what))
     return media
 
 

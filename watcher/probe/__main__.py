@@ -23,6 +23,7 @@ import fields
 import keyframes
 import measure
 import pictures
+import programme
 import sound
 
 FIELD_ORDERS_INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
@@ -108,6 +109,10 @@ def _look(target: str, request: dict[str, Any]) -> dict[str, Any]:
             answer["audio"] = chosen = sound.main(_of_one_programme(container, streams, answer["video"]))
             if chosen is not None:
                 chosen["is_encrypted"] = sound.is_encrypted(container, container.streams[chosen["index"]])
+            main = [one["index"] for one in (answer["video"], chosen) if one is not None]
+            answer["changes_tracks"] = container.format.name == "mpegts" and not programme.are_throughout(
+                [container.streams[index].id for index in main], target, request["size_bytes"] or 0
+            )
         else:
             answer["scan"] = measure.scan(container, request["scan"])
         return answer

@@ -93,12 +93,13 @@ def _is_malformed(packet: Any) -> bool:
 
 
 def _decoded_alone(packet: Any) -> tuple[int, int] | None:
-    """Return the size of a keyframe decoded with nothing before it, as after a seek; None where that fails."""
+    """Return the size of a keyframe decoded with nothing before it, as after a seek; None where not all of it is."""
     codec = packet.stream.codec_context
     codec.flush_buffers()
     try:
         frame = next(iter(codec.decode(packet) or codec.decode(None)), None)
-        return None if frame is None else (frame.width, frame.height)
+        # What is missing from a damaged one is made up for, and said to be so.
+        return None if frame is None or frame.is_corrupt else (frame.width, frame.height)
     except av.error.FFmpegError:
         return None
     finally:

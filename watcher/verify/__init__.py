@@ -7,9 +7,12 @@ for what they share. An exit code of 0 proves nothing: ffmpeg ends so when its i
 source (every step)   all bytes arrived; as many packets as its index promises, none missing; it ends no more than
                       1 s before its container says (muxers add a preroll, or count subtitles: 0.5 s was seen); no
                       picture that cannot be decoded or is corrupt; what is copied is decoded for that, here or for
-                      a smaller rung. Of sound one packet in a hundred may fail:
-                      decoders stumble over half a frame where a recording was cut, and go on.
+                      a smaller rung, but for its keyframes alone where one size was asked for: between them it
+                      shows only where the units of a packet do not fill it. Of sound one packet in a hundred
+                      may fail: decoders stumble over half a frame where a recording was cut, and go on.
                       A clock that goes back by a quarter of a second is damage: what follows would not be shown.
+                      Where a clock of all tracks jumps (TS), it is followed. Of an FLV, whose demuxer passes over
+                      what it does not know, all bytes but 2 % must be accounted for.
 picture, whole        a frame for each that was decoded, to the frame, less those that share their time with another
                       one (counted by ffmpeg). As long as the source's track to 0.1 s or a frame: two clocks that
                       round to milliseconds. Its first keyframe decodes alone, and of a copy every one, all in one
@@ -17,7 +20,8 @@ picture, whole        a frame for each that was decoded, to the frame, less thos
 picture, a chunk      all frames between its borders, to the frame; the first of them within 10 ms of the border, or
                       0.1 s where the frame rate was lowered, as the frame at the border may be one too many. All
                       rungs with the same frames and keyframes, to the microsecond: players switch there.
-sound                 ends within 0.1 s of the source's: an AAC frame of 23 to 46 ms is kept whole or not.
+sound                 ends within 0.1 s of the source's: an AAC frame of 23 to 46 ms is kept whole or not. Copied, it
+                      has no more than 320 kbit/s, which Matroska does not tell beforehand.
 film                  both parts whole and unmoved: every packet, first and last times to 10 ms (copied times change
                       by rounding only), so sound and picture are in time at the end if they were at the start; all
                       frames of the source's index but those at the very start that need earlier ones, or one in a

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from watcher.errors import Failure
-from watcher.media import Media
+from watcher.media import Media, VideoTrack
 from watcher.plan import Chunk
 from watcher.transcript import Report
 from watcher.verify import tracks
@@ -35,17 +35,30 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
     if declared is not None and end < declared - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if is_damaged:
-        errors, frames = ((read.errors or 0), (read.frames or 0)) if read else (0, 0)
-        raise Failure(
-            "source_damaged",
-            f"{errors} frames cannot be decoded, {report.corrupt_frames} are corrupt, "
-            f"{report.corrupt_packets_of(track.index)} packets are incomplete; "
-            f"readable: {frames} of {frames + errors} frames\n{report.text}",
-        )
+        raise Failure("source_damaged", f"{_damage(track, report)}\n{report.text}")
     if read and read.frames == 0:
         raise Failure(
             "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing\n{report.text}"
         )
+
+
+def _damage(track: VideoTrack, report: Report) -> str:
+    """Return what is wrong with the frames of a source, and how many are as they should be."""
+    read = report.read.get((0, track.index))
+    errors, frames = ((read.errors or 0), (read.frames or 0)) if read else (0, 0)
+    incomplete = report.corrupt_packets_of(track.index)
+    counts = {
+        "frames cannot be decoded": errors,
+        "frames are corrupt": report.corrupt_frames,
+        "packets are incomplete": incomplete,
+    }
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
+    if report.jumps:
+        said += ", and its clock jumps, as where recordings were put one after the other"
+    elif incomplete and not (errors or report.corrupt_frames):
+        said += ", as where bytes were lost, or recordings were put one after the other"
+    whole = max(0, frames - max(report.corrupt_frames, incomplete))
+    return f"{said}; readable: {whole} of {frames + errors} frames"
 
 
 def video_output(

@@ -75,7 +75,15 @@ def check_arrived(report: Report) -> None:
 
 
 def check_order(report: Report, *, end: float) -> None:
-    """Raise where the clock goes back, as in recordings put one after the other: what follows is not shown."""
+    """Raise where the clock goes back, as in recordings put one after the other: what follows is not shown.
+
+    So is what cannot be read with the first one.
+    """
+    if report.is_followed:
+        raise Failure(
+            "source_damaged",
+            f"recordings were put one after the other in it; readable: {end:.1f} s, the first",
+        )
     if back := report.back_seconds:
         raise Failure(
             "source_damaged",
