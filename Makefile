@@ -18,7 +18,8 @@ help:
 	@echo 'make demo              transcode a made-up clip from a local bucket; VIDEO=FILE takes that file instead'
 	@echo 'make install           put the watcher command into .venv/bin'
 	@echo 'make test              run the tests'
-	@echo 'make chaos             kill daemons and let B2 fail at random for MINUTES=1, as SEED=1 says; then check all'
+	@echo 'make chaos             kill daemons and let B2 fail at random for MINUTES=1, as SEED=1 says; then check all;'
+	@echo '                       KILLS=200 ends it after so many kills'
 	@echo 'make lint              check style and types'
 	@echo 'make bench             measure speed; VIDEO=FILE compares the usual way and ours for that film only'
 	@echo 'make wheel             build dist/watcher-*.whl'
@@ -35,7 +36,7 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 chaos: .venv/installed-dev
-	$(BIN)/python tests/chaos/storm.py --seed $(SEED) --minutes $(MINUTES)
+	$(BIN)/python tests/chaos/storm.py --seed $(SEED) --minutes $(MINUTES) $(if $(KILLS),--kills $(KILLS))
 
 lint: .venv/installed-dev
 	$(BIN)/python -m ruff check

@@ -321,7 +321,7 @@ def test_until_idle_ends_well_when_only_the_clearing_away_fails(
     with hire(shop) as worker:
         assert worker.wait(until_idle=True)
     b2.faults.clear()
-    steps.clear_away(shop, go_on=lambda: True)
+    steps.clear_away(shop, now=daemon.now(), go_on=lambda: True)
     assert house.unaccounted() == set()
 
 

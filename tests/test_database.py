@@ -37,7 +37,7 @@ def test_the_files_of_the_migrations_are_named_after_their_revisions(tmp_path: P
 
 def test_a_second_upgrade_does_nothing(tmp_path: Path) -> None:
     engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
-    assert database.upgrade(engine) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
+    assert database.upgrade(engine) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
     assert database.upgrade(engine) == []
     engine.dispose()
 

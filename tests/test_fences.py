@@ -4,6 +4,7 @@
 whole town of videos in every state stands by, twice: in two buckets, with the same names and file ids.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from watcher import database, ledger
+from watcher.ledger import _steps
 from watcher.models import OutputKind, StepKind
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -160,7 +162,7 @@ def build(town: Town, bucket: str, state: str) -> None:
 def package(town: Town, bucket: str, state: str, *more: OutputKind) -> None:
     """Announce and complete a video whose content is there."""
     announce = town.claim(bucket, state, StepKind.ANNOUNCE)
-    seen = max(row["id"] for row in town.rows("outputs"))
+    seen = {row["file_id"] for row in town.rows("outputs")}
     outputs = [output(announce, OutputKind.HLS)]
     assert ledger.finish_announce(town.db, announce, outputs=outputs, seen=seen, now=NOW)
     claim = town.claim(bucket, state, StepKind.PACKAGE)
@@ -268,7 +270,7 @@ CHANGES: dict[str, Callable[[Town], int]] = {
     "finish after an outage": of_video("waiting", after_an_outage),
     "finish announce": of_attempt(
         lambda db, claim: ledger.finish_announce(
-            db, claim, outputs=[output(claim, OutputKind.HLS)], seen=0, now=NOW
+            db, claim, outputs=[output(claim, OutputKind.HLS)], seen=set(), now=NOW
         ),
         StepKind.ANNOUNCE,
     ),
@@ -323,11 +325,19 @@ def town_requeue_here(town: Town, **which: Any) -> None:
             )
 
 
+def forget_debris(db: Engine, row: dict[str, Any]) -> None:
+    ledger.forget_debris(db, row["token"], since=datetime.fromisoformat(row["since"]))
+
+
+def forget_output(db: Engine, row: dict[str, Any]) -> None:
+    ledger.forget_output(db, row["id"], file_id=row["file_id"])
+
+
 def forget(town: Town, table: str, video_id: int) -> None:
     rows = town.rows(table, f"video_id = {video_id}")
-    act = {"debris": ledger.forget_debris, "outputs": ledger.forget_output}[table]
+    act = {"debris": forget_debris, "outputs": forget_output}[table]
     for row in rows:
-        act(town.db, row["id"])
+        act(town.db, row)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -424,7 +434,7 @@ def test_sound_without_an_output_is_not_waited_for(town: Town) -> None:
 
 def test_announce_is_due_again_only_for_more_of_its_own_film(town: Town) -> None:
     claim = town.claims["b1", "running", StepKind.ANNOUNCE]
-    seen = max(row["id"] for row in town.rows("outputs", f"video_id = {claim.video_id}"))
+    seen = {row["file_id"] for row in town.rows("outputs", f"video_id = {claim.video_id}")}
     other = town.claims["b2", "running", StepKind.AUDIO]
     assert ledger.publish(town.db, other, outputs=[output(other, OutputKind.AUDIO_PART, 1)], now=NOW)
 
@@ -432,6 +442,72 @@ def test_announce_is_due_again_only_for_more_of_its_own_film(town: Town) -> None
     assert ledger.finish_announce(town.db, claim, outputs=playlists, seen=seen, now=NOW)
 
     assert town.step(claim.video_id, "announce")["status"] == "completed"
+
+
+def test_announce_is_due_again_for_what_has_the_number_of_a_row_that_is_gone(town: Town) -> None:
+    announce, audio = (town.claims["b1", "running", kind] for kind in (StepKind.ANNOUNCE, StepKind.AUDIO))
+    number = "SELECT max(id) FROM outputs"
+    ledger.publish(town.db, audio, outputs=[output(audio, OutputKind.AUDIO_PART, 1)], now=NOW)
+    (last,) = town.rows("outputs", f"id = ({number})")
+    seen = {row["file_id"] for row in town.rows("outputs", f"video_id = {audio.video_id}")}
+    with town.db.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE outputs SET obsolete_at = published_at WHERE id = {last['id']}")
+    forget_output(town.db, last)
+    again = [output(audio, OutputKind.AUDIO_PART, 1, name="again")]
+    assert ledger.publish(town.db, audio, outputs=again, now=NOW)
+    assert town.rows("outputs", f"id = ({number})")[0]["id"] == last["id"]  # or this proves nothing
+
+    assert ledger.finish_announce(town.db, announce, outputs=[], seen=seen, now=NOW)
+
+    assert town.step(audio.video_id, "announce")["status"] == "pending"
+
+
+def test_announce_is_not_due_again_for_what_is_void_or_of_an_earlier_run(town: Town) -> None:
+    with town.db.begin() as connection:
+        connection.exec_driver_sql("UPDATE outputs SET run = run - 1 WHERE kind = 'video_part'")
+    audio, announce = (town.claims["b1", "running", kind] for kind in (StepKind.AUDIO, StepKind.ANNOUNCE))
+    assert ledger.retract(town.db, audio, now=NOW)
+    with town.db.begin() as connection:  # it would be due, if it were asked
+        connection.exec_driver_sql(
+            "UPDATE outputs SET run = run + 1 WHERE kind = 'video_part' AND ordinal = 1"
+        )
+    assert ledger.finish_announce(town.db, announce, outputs=[], seen=set(), now=NOW)
+    assert town.step(audio.video_id, "announce")["status"] == "completed"
+
+
+def test_a_row_that_took_the_number_of_one_that_is_gone_is_not_forgotten_in_its_place(town: Town) -> None:
+    (row, *_) = town.rows("outputs", "obsolete_at IS NOT NULL")
+    ledger.forget_output(town.db, row["id"], file_id="another")
+    assert row in town.rows("outputs")
+
+
+def test_debris_that_was_noted_anew_while_it_was_looked_for_is_looked_for_again(town: Town) -> None:
+    (old, *_) = town.rows("debris", "look_after IS NULL")
+    with town.db.begin() as connection:
+        video_id, token = old["video_id"], old["token"]
+        _steps.note_debris(connection, video_id, token, LATER)
+    forget_debris(town.db, old)
+    (new,) = town.rows("debris", f"token = '{token}'")
+    forget_debris(town.db, new)
+    assert not town.rows("debris", f"token = '{token}'")
+
+
+def test_what_a_worker_may_have_left_of_a_cancelled_video_is_looked_for_when_it_died(town: Town) -> None:
+    begun = town.rows("events", f"video_id = {town.videos['b1', 'cancelled']} AND what = 'started'")
+    tokens = {json.loads(row["detail"])["token"] for row in begun}
+    for row in town.rows("debris"):
+        forget_debris(town.db, row)
+    void = town.rows("outputs", "obsolete_at IS NOT NULL")
+
+    ledger.release_worker(town.db, "b1-cancelled", now=NOW, max_attempts=3, hint="")
+
+    assert {row["token"] for row in town.rows("debris")} == tokens
+    assert town.rows("outputs", "obsolete_at IS NOT NULL") == void
+    for row in town.rows("debris"):
+        forget_debris(town.db, row)
+    for worker in ("b1-completed", "another"):
+        ledger.release_worker(town.db, worker, now=NOW, max_attempts=3, hint="")
+    assert not town.rows("debris")
 
 
 def test_package_waits_for_content_and_not_for_announce(town: Town) -> None:
@@ -447,7 +523,7 @@ def test_package_waits_for_content_and_not_for_announce(town: Town) -> None:
 def test_what_is_live_is_never_forgotten(town: Town) -> None:
     live = town.rows("outputs", "obsolete_at IS NULL")
     for row in live:
-        ledger.forget_output(town.db, row["id"])
+        forget_output(town.db, row)
     assert live
     assert town.rows("outputs", "obsolete_at IS NULL") == live
 

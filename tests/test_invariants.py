@@ -103,7 +103,7 @@ DAMAGE = {
         "leftover",
         "UPDATE outputs SET obsolete_at = '2026-01-01T00:00:00.000000Z' WHERE kind = 'poster'",
     ),
-    "debris": ("leftover", f"INSERT INTO debris VALUES (NULL, 1, '{TOKEN}', '2026-01-01T00:00:00.000000Z')"),
+    "debris": ("leftover", f"INSERT INTO debris VALUES (NULL, 1, '{TOKEN}', '2026-01-01T00:00:00.000000Z', NULL)"),
     "an object that is recorded nowhere": ("leftover", "DELETE FROM outputs WHERE kind = 'audio_part'"),
 }  # fmt: skip
 
@@ -130,7 +130,7 @@ def test_what_an_attempt_left_is_found_unless_it_runs(made: Made, tmp_path: Path
         found = check(made, tmp_path, "UPDATE steps SET attempts = 1", is_settled=is_settled)
         assert [broken.invariant for broken in found] == ["leftover"]
         assert "transcoded/x" in found[0].what
-    running = f"INSERT INTO debris VALUES (NULL, 1, '{TOKEN}', '2026-01-01T00:00:00.000000Z')"
+    running = f"INSERT INTO debris VALUES (NULL, 1, '{TOKEN}', '2026-01-01T00:00:00.000000Z', NULL)"
     assert check(made, tmp_path, running, is_settled=False) == []
 
 

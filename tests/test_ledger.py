@@ -267,7 +267,7 @@ def test_announce_waits_for_the_first_chunk_and_the_first_sound(db: Engine) -> N
     announce = claim(db, now=later)
     assert announce.kind == "announce"
     assert stats.video(db, 1).playable_at is None
-    seen = max(each.id for each in stats.parts(db, 1))
+    seen = {each.file_id for each in stats.parts(db, 1)}
     ledger.publish(db, audio, outputs=[part(OutputKind.AUDIO_PART, 1)], now=NOW)
     hls = part(OutputKind.HLS, 0)
     assert ledger.finish_announce(db, announce, outputs=[hls], seen=seen, now=later)
@@ -277,7 +277,9 @@ def test_announce_waits_for_the_first_chunk_and_the_first_sound(db: Engine) -> N
     assert again.kind == "announce"  # for the sound that came meanwhile
     ledger.finish(db, audio, outputs=[], now=NOW)
     assert claim(db, now=later) is None  # package waits for it
-    ledger.finish_announce(db, again, outputs=[], seen=10**6, now=later)
+    ledger.finish_announce(
+        db, again, outputs=[], seen={part.file_id for part in stats.parts(db, 1)}, now=later
+    )
     assert claim(db, now=later).kind == "package"
 
 
@@ -298,7 +300,7 @@ def test_a_new_version_cancels_the_unfinished_work_of_the_older_one(db: Engine) 
     assert record(db, found("f2")).superseded == 1
     assert (status(db), stats.video(db, 1).reason) == ("cancelled", "superseded")
     assert not plan_steps(db, old)
-    assert [row.token for row in stats.debris(db, limit=10)] == [old.token]
+    assert [row.token for row in stats.debris(db, now=NOW + LEASE, limit=10)] == [old.token]
     assert claim(db).file_id == "f2"
 
 
@@ -398,11 +400,11 @@ def test_what_a_frozen_worker_left_is_looked_for_again_when_it_died(db: Engine) 
     taken = claim(db)
     assert taken is not None
     ledger.rescue(db, now=NOW + 2 * LEASE, max_attempts=3, hint=HINT)
-    [row] = stats.debris(db, limit=9)
-    ledger.forget_debris(db, row.id)
+    [row] = stats.debris(db, now=NOW, limit=9)
+    ledger.forget_debris(db, row.token, since=row.since)
     ledger.release_worker(db, "another", now=NOW, max_attempts=3, hint=HINT)
-    assert stats.debris(db, limit=9) == []
+    assert stats.debris(db, now=NOW, limit=9) == []
 
     ledger.release_worker(db, "w1", now=NOW, max_attempts=3, hint=HINT)
 
-    assert [row.token for row in stats.debris(db, limit=9)] == [taken.token]
+    assert [row.token for row in stats.debris(db, now=NOW, limit=9)] == [taken.token]

@@ -61,7 +61,7 @@ class Floor:
             self.perform(claim)
 
     def clear_away(self) -> None:
-        steps.clear_away(self.shop, go_on=lambda: True)
+        steps.clear_away(self.shop, now=self.now, go_on=lambda: True)
 
     def video(self, video_id: int = 1) -> Row[tuple[object, ...]]:
         row = stats.video(self.shop.readings, video_id)
@@ -395,6 +395,49 @@ def test_debris_is_looked_for_once_and_an_outage_only_delays_it(floor: Floor, b2
     b2.calls.clear()
     floor.clear_away()
     assert not b2.calls
+
+
+def test_what_a_cancelled_attempt_uploads_before_it_knows_is_found_when_its_lease_is_over(
+    floor: Floor, film: Path
+) -> None:
+    floor.work("inspect")
+    claim = floor.claim("video")
+    floor.house.upload(film)
+    floor.sweep()
+    floor.clear_away()
+    path = floor.house.folder / "part"
+    path.write_bytes(b"part")
+    name = names.part(names.folder("transcoded/", "film.mov"), "video", 0, claim.token)
+    info = names.info(claim.file_id, claim.token)
+    floor.shop.target.upload(path, name, content_type="video/mp4", info=info, beat=Beat())
+    assert stats.awaits_debris(floor.shop.readings, now=floor.now)  # it is killed now, and so never says more
+
+    floor.now += LEASE
+    floor.clear_away()
+
+    assert floor.objects_of(claim.token) == []
+    assert not stats.awaits_debris(floor.shop.readings, now=floor.now)
+
+
+@pytest.mark.parametrize("fault", [DELETE, "b2_list_file_versions"])
+def test_an_object_that_is_there_twice_is_removed_later_when_that_fails_at_once(
+    floor: Floor, b2: localb2.LocalB2, fault: str
+) -> None:
+    floor.work("inspect")
+    claim = floor.claim("video")
+    b2.faults.append(localb2.Fault(UPLOAD, cut_after=3))  # after it took effect
+    b2.faults.append(localb2.Fault(fault, **CAP))
+
+    floor.perform(claim)
+
+    assert floor.step("video").status == "completed"
+    assert len(floor.objects_of(claim.token)) == 2
+    floor.clear_away()
+    assert len(floor.objects_of(claim.token)) == 1
+    floor.work_to_the_end()
+    floor.clear_away()
+    assert floor.video().status == "completed"
+    assert floor.house.unaccounted() == set()
 
 
 def test_debris_of_one_attempt_is_no_reason_to_touch_another(floor: Floor) -> None:

@@ -174,8 +174,10 @@ class Daemon:
             self._notify()
 
     def _is_idle(self) -> bool:
+        readings = self._shop.readings
         try:
-            return self._polled > 0 and stats.count_unfinished(self._shop.readings) == 0
+            is_done = self._polled > 0 and stats.count_unfinished(readings) == 0
+            return is_done and not stats.awaits_debris(readings, now=now())
         except Outage:  # of the database: the ticks tell of it
             return False
 
@@ -343,14 +345,14 @@ class Daemon:
             leftovers.rescue(shop, now=at)
         self._tidy_scratch()
         self._count_transactions()
-        steps.clear_away(self._shop, go_on=lambda: not self._stopping.is_set())
+        steps.clear_away(self._shop, now=at, go_on=lambda: not self._stopping.is_set())
         if not self._running:
             memory.give_back()
 
     def _tidy_all(self) -> None:
         """Tidy until nothing is left that can be cleared away: this run ends, and there may be no other."""
         self._tidy()
-        while steps.clear_away(self._shop, go_on=lambda: True):
+        while steps.clear_away(self._shop, now=now(), go_on=lambda: True):
             pass
 
     def _tidy_scratch(self) -> None:

@@ -267,6 +267,8 @@ class Debris(Base):
     video_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("videos.id"))
     token: Mapped[str] = mapped_column(Text)
     since: Mapped[datetime] = mapped_column(UtcTime)
+    # Until then it may be at work, and is not looked for; NULL: it has surely ended.
+    look_after: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
 class Event(Base):

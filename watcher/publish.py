@@ -39,6 +39,8 @@ def upload(
         info=names.info(claim.file_id, claim.token),
         beat=beat,
     )
+    if not stored.is_alone:
+        target.untidy.add(claim.token)
     crashpoint.here("upload")
     return ledger.NewOutput(
         kind=kind,

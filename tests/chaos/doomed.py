@@ -1,24 +1,28 @@
-"""A daemon that meets its fate: `python doomed.py LEASE [POINT SIGNAL [DELAY]]`, with settings in the environment.
+"""A daemon that meets its fate: `python doomed.py LEASE [POINT SIGNAL [DELAY] | POINT FULL FILE]`.
 
-It does what `watcher run --until-idle` does, with one seat, no long pauses, and a lease of LEASE seconds, which the
-settings do not allow to be so short. When it comes to the crash point POINT for the first time, or with a number
-when it has come to so many, the process sends SIGNAL to itself, DELAY seconds later.
+Settings are in the environment. It does what `watcher run --until-idle` does, with one seat, no long pauses, and a
+lease of LEASE seconds, which the settings do not allow to be so short. When it comes to the crash point POINT for the
+first time, or with a number when it has come to so many, the process sends SIGNAL to itself, DELAY seconds later; or it
+makes FILE so large that the disk is full, and goes on.
 """
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from watcher import config, crashpoint, daemon, log, retry, service, workshop
 
 
-def meet(point: str, number: signal.Signals, delay: float | None) -> None:
-    """Put the end of the process in the place of the crash points."""
+def meet(point: str, act: Callable[[], None]) -> None:
+    """Put what is to happen in the place of the crash points."""
     lock = threading.Lock()
     met: list[str] = []
 
@@ -29,16 +33,29 @@ def meet(point: str, number: signal.Signals, delay: float | None) -> None:
         if not is_it:
             return
         print(f"reached {name}", flush=True)
-        if delay is not None:
-            threading.Timer(delay, os.kill, (os.getpid(), number)).start()
-            return
-        handler = signal.getsignal(number)
-        os.kill(os.getpid(), number)
-        # The handler runs in the main thread: what follows here is to happen while the daemon drains.
-        while number == signal.SIGTERM and signal.getsignal(number) is handler:
-            time.sleep(0.01)
+        act()
 
     crashpoint.here = here
+
+
+def end(number: signal.Signals, delay: float | None) -> None:
+    """End the process, or begin to."""
+    if delay is not None:
+        threading.Timer(delay, os.kill, (os.getpid(), number)).start()
+        return
+    handler = signal.getsignal(number)
+    os.kill(os.getpid(), number)
+    # The handler runs in the main thread: what follows here is to happen while the daemon drains.
+    while number == signal.SIGTERM and signal.getsignal(number) is handler:
+        time.sleep(0.01)
+
+
+def fill(file: Path) -> None:
+    """Leave no byte on the disk of a file."""
+    with file.open("wb") as large, contextlib.suppress(OSError):
+        while True:
+            large.write(bytes(1 << 20))
+            large.flush()
 
 
 def main(lease: str, point: str = "", number: str = "", delay: str = "") -> None:
@@ -53,7 +70,13 @@ def main(lease: str, point: str = "", number: str = "", delay: str = "") -> None
         with contextlib.ExitStack() as stack:
             stack.enter_context(service.signals(worker))
             if point:
-                meet(point, signal.Signals[number], float(delay) if delay else None)
+                is_full = number == "FULL"
+                meet(
+                    point,
+                    functools.partial(fill, Path(delay))
+                    if is_full
+                    else functools.partial(end, signal.Signals[number], float(delay) if delay else None),
+                )
             stack.enter_context(worker)
             worker.wait(until_idle=True)
 

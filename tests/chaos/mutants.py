@@ -68,6 +68,7 @@ EQUIVALENT = {
     "release._release: Step.token == row.token": "read and written in one transaction, with no other beside it",
     "claims.change: Step.id == claim.step_id": "a token belongs to one step; the id is the way to it",
     "adoption.note_stray: Step.status == StepStatus.RUNNING": "a step that does not run has no token",
+    "admin.forget_output: Output.id == output_id": "B2 gives no file id twice; the number is the way to it",
     "adoption.adopt: Output.video_id == video.id": "B2 gives no file id twice; the video is the way to it",
     "adoption._has: Output.video_id == video.id": "B2 gives no file id twice; the video is the way to it",
     "intake._revive: Video.reason.in_(_MAY_RETURN)": "read and written in one transaction",

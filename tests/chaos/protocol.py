@@ -190,7 +190,7 @@ class Protocol(RuleBasedStateMachine):
                 now=self.now,
             )
         elif claim.kind == StepKind.ANNOUNCE:
-            seen = max((part.id for part in stats.parts(self.readings, claim.video_id)), default=0)
+            seen = {part.file_id for part in stats.parts(self.readings, claim.video_id)}
             outputs = [self._output(claim, OutputKind.HLS)]
             won = ledger.finish_announce(self.db, claim, outputs=outputs, seen=seen, now=self.now)
         else:
@@ -260,6 +260,12 @@ class Protocol(RuleBasedStateMachine):
         self._released(released, held)
         # It may have gone on for a while after a step was taken from it: only now is it certain to have ended.
         self.lost |= {token for token in self.taken if self.workers[token] == worker}
+        # Of what it did for videos that were cancelled nobody has told when it ended.
+        self.lost |= {
+            claim.token
+            for claim in self.claims
+            if self.workers[claim.token] == worker and self.status[claim.video_id][0] == "cancelled"
+        }
 
     @rule(seconds=st.sampled_from([0, 1, 20, 59, 61, 600]))
     def tick(self, seconds: int) -> None:
@@ -290,11 +296,11 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def clear_away(self) -> None:
         live = self._rows("SELECT id FROM outputs WHERE obsolete_at IS NULL ORDER BY id")
-        for row in self._rows("SELECT id FROM outputs"):
-            ledger.forget_output(self.db, row.id)
+        for row in self._rows("SELECT id, file_id FROM outputs"):
+            ledger.forget_output(self.db, row.id, file_id=row.file_id)
         assert self._rows("SELECT id FROM outputs ORDER BY id") == live
-        for row in self._rows("SELECT id, token FROM debris"):
-            ledger.forget_debris(self.db, row.id)
+        for row in stats.debris(self.readings, now=self.now, limit=1000):
+            ledger.forget_debris(self.db, row.token, since=row.since)
             self.lost.discard(row.token)
 
     # What must hold after each of these.

@@ -1,8 +1,8 @@
-"""`make chaos SEED=n MINUTES=m`: daemons that are killed and frozen, and a B2 that fails, over a stream of uploads.
+"""`make chaos SEED=n MINUTES=m [KILLS=k]`: daemons that are killed, and a B2 that fails, over a stream of uploads.
 
 Two daemons at a time work on one bucket; each dies, drains or freezes at a moment that the seed chooses, and another
 takes its place. When the time is up all faults stop, one daemon ends the work, and every invariant has to hold.
-The last line says how many kills there were, what was lost, what was done twice, and how much was done again.
+The last lines say how many kills there were, what was lost, what was done twice, and how much was done again.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from watcher.localb2 import operations
 
 SLOTS = 2
 LEASE_SECONDS = 2.0
+# The share of the uploads that are deleted again, and when at the latest: most are worked on by then.
+DELETED, DELETED_SECONDS = 0.2, 10.0
 WAITING = 3  # videos that are not over, at most: more would not be worked on before the end
 DOOMED = Path(__file__).with_name("doomed.py")
 
@@ -102,16 +104,24 @@ def trouble(b2: localb2.LocalB2, tally: Tally, chance: random.Random) -> None:
 
 
 def stream(house: House, films: list[Path], tally: Tally, chance: random.Random) -> None:
-    """Upload one film after another, some under the name of an earlier one."""
+    """Upload one film after another, some under the name of an earlier one; delete some while they are worked on."""
     number = 0
+    doomed: dict[str, float] = {}  # when a source is to be deleted, on the monotonic clock
     while not tally.is_over.wait(0.2):
+        for file_id in [file_id for file_id, at in doomed.items() if at < time.monotonic()]:
+            with contextlib.suppress(Exception):  # a fault meant for the daemons: judged by what is there
+                house.bucket.delete(file_id, tally.uploads[file_id])
+            del doomed[file_id]
         if unfinished(house) >= WAITING:
             continue
         number += 1
         again = number > 3 and chance.random() < 0.1
         name = f"{chance.randint(1, number - 1) if again else number:04d}.mov"
         with contextlib.suppress(Exception):  # a fault that was meant for the daemons: no upload
-            tally.uploads[house.upload(chance.choice(films), name)] = name
+            file_id = house.upload(chance.choice(films), name)
+            tally.uploads[file_id] = name
+            if chance.random() < DELETED:
+                doomed[file_id] = time.monotonic() + chance.uniform(0, DELETED_SECONDS)
 
 
 def unfinished(house: House) -> int:
@@ -128,8 +138,8 @@ def state(process: "subprocess.Popen[str]") -> str:
     return "X"
 
 
-def judge(house: House, tally: Tally) -> tuple[list[str], str]:
-    """Return what is wrong, and the summary."""
+def judge(house: House, tally: Tally) -> tuple[list[str], dict[str, str]]:
+    """Return what is wrong, and the report, by heading."""
     wrong = [f"{one.invariant}: {one.what} (video {one.video_id})" for one in house.broken()]
     twice = sum(line.startswith("twice") for line in wrong)
     db = house.readings()
@@ -138,16 +148,43 @@ def judge(house: House, tally: Tally) -> tuple[list[str], str]:
     finally:
         db.dispose()
     ended = {story.video.file_id: story.video for story in stories}
+    there = house.objects()
+    current = {ids[0] for ids in there.values()}
+    left = {file_id for ids in there.values() for file_id in ids}
     lost = 0
-    current = {ids[0] for ids in house.objects().values()}
+    ends: collections.Counter[str] = collections.Counter()
     for file_id, name in tally.uploads.items():
         video = ended.get(file_id)
         if video is None and file_id not in current:
-            continue  # another upload took its name before anybody could see it
-        if video is None or not (video.status == "completed" or video.reason == "superseded"):
+            continue  # another upload took its name, or it was deleted, before anybody could see it
+        end = f"{video.status}{f': {video.reason}' if video.reason else ''}" if video else "unknown"
+        ends[end] += 1
+        allowed = ["completed", "completed: superseded", "cancelled: superseded"]
+        if file_id not in left:
+            allowed.append("cancelled: source_deleted")
+        if end not in allowed:
             lost += 1
-            wrong.append(f"lost: {name} is {video.status if video else 'unknown'} {video and video.error}")
-    again, by_worker = 0, collections.Counter[str]()
+            wrong.append(f"lost: {name} ({file_id}) is {end} {video and video.error}")
+    by_worker = done_again(stories)
+    again, most = sum(by_worker.values()), max(by_worker.values(), default=0)
+    kills = tally.ends["SIGKILL"]
+    if processes_left := processes(str(house.folder)):
+        wrong.append(f"leftover: processes {processes_left}")
+    return wrong, {
+        "kills": f"{kills}, and {tally.ends['SIGSTOP']} freezes, {tally.ends['SIGTERM']} drains",
+        "B2 faults": str(tally.faults),
+        "uploads": f"{len(tally.uploads)}, of which {len(tally.uploads.keys() - left)} were deleted",
+        "they ended": ", ".join(f"{count} {end}" for end, count in sorted(ends.items())),
+        "lost": str(lost),
+        "twice": str(twice),
+        "done again": f"{again / max(kills, 1):.2f} chunks per kill (mean), {most} at most",
+        "broken": f"{len(wrong)} invariants",
+    }
+
+
+def done_again(stories: list[stats.Story]) -> collections.Counter[str]:
+    """Return how many chunks each worker that died had under way, which were begun again."""
+    by_worker: collections.Counter[str] = collections.Counter()
     for story in stories:
         worker: dict[str, str] = {}
         for event in story.events:
@@ -156,16 +193,8 @@ def judge(house: House, tally: Tally) -> tuple[list[str], str]:
             if event.what == "started":
                 worker[event.step] = event.detail["worker"]
             elif event.what == "rescued":
-                again += 1
                 by_worker[worker[event.step]] += 1
-    kills, most = tally.ends["SIGKILL"], max(by_worker.values(), default=0)
-    if left := processes(str(house.folder)):
-        wrong.append(f"leftover: processes {left}")
-    return wrong, (
-        f"{kills} kills, {tally.ends['SIGSTOP']} freezes, {tally.ends['SIGTERM']} drains,"
-        f" {tally.faults} B2 faults, {len(tally.uploads)} uploads:"
-        f" {lost} lost, {twice} twice, {again / max(kills, 1):.2f} chunks done again per kill (at most {most})"
-    )
+    return by_worker
 
 
 def main() -> int:
@@ -173,8 +202,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--kills", type=int, help="be content with so many before the time is up")
     options = parser.parse_args()
     operations.SMALLEST_PART_BYTES = 1
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="watcher-chaos-") as name:
         folder = Path(name)
         films = [
@@ -197,13 +228,16 @@ def main() -> int:
             ]
             for thread in threads:
                 thread.start()
-            time.sleep(options.minutes * 60)
+            while time.monotonic() - began < options.minutes * 60 and (
+                options.kills is None or tally.ends["SIGKILL"] < options.kills
+            ):
+                time.sleep(0.5)
             tally.is_over.set()
             for thread in threads:
                 thread.join()
             b2.faults.clear()
             code = house.run_program(DOOMED, str(LEASE_SECONDS)).wait()
-            wrong, summary = judge(house, tally)
+            wrong, report = judge(house, tally)
         if code != 0:
             wrong.append(f"the last daemon ended with exit code {code}")
         if wrong:
@@ -211,7 +245,10 @@ def main() -> int:
             log = Path(tempfile.gettempdir(), f"watcher-chaos-{os.getpid()}.log")
             log.write_text((folder / "log.txt").read_text())
             print(f"the daemons' log: {log}")
-        print(f"seed {options.seed}: {summary}")
+        minutes = (time.monotonic() - began) / 60
+        print(f"seed {options.seed}, {minutes:.1f} minutes")
+        for heading, text in report.items():
+            print(f"  {heading:<10}  {text}")
     return bool(wrong)
 
 

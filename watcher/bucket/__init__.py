@@ -7,7 +7,7 @@ import functools
 import pathlib
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -94,6 +94,8 @@ class Bucket:
     _session: session.Session
     id: str
     name: str
+    # Tokens of attempts that may have left an object twice: an upload's answer was lost, and its trace not removed.
+    untidy: set[str] = field(default_factory=set, compare=False)
 
     def list_page(self, *, prefix: str, cursor: str | None, count: int) -> Page:
         """Return up to `count` current files from `cursor` on (None: from the start), each read on its own.

@@ -36,6 +36,9 @@ class Stored:
     name: str
     size_bytes: int
     sha1: str
+    is_alone: bool = (
+        True  # False: an earlier try may have left the same, which could not be looked for or removed
+    )
 
 
 def read_range(opened: session.Session, file_id: str, start: int, end: int) -> bytes:
@@ -98,14 +101,7 @@ def upload(
         raise Outage(
             "b2_unavailable", f"upload {name}: B2 stored {answer['contentLength']} of {whole.size} bytes"
         )
-    return Stored(answer["fileId"], name, whole.size, whole.sha1)
-
-
-@contextlib.contextmanager
-def _only_tried() -> Iterator[None]:
-    """Let what goes wrong go: the upload itself went well, and what is left over costs only its storage."""
-    with contextlib.suppress(Outage, Failure, Misconfigured, SourceGone), trouble.translated("tidy up"):
-        yield
+    return Stored(answer["fileId"], name, whole.size, whole.sha1, sending.is_alone)
 
 
 def cancel(opened: session.Session, file_id: str) -> None:
@@ -185,6 +181,15 @@ class _Sending:
         self._sent: dict[int, int] = {}  # bytes by part
         self._lock = threading.Lock()
         self._abandoned = False
+        self.is_alone = True
+
+    @contextlib.contextmanager
+    def _tidying_up(self) -> Iterator[None]:
+        """Let what goes wrong go, and note it: the upload itself went well."""
+        self.is_alone = False
+        with contextlib.suppress(Outage, Failure, Misconfigured, SourceGone), trouble.translated("tidy up"):
+            yield
+            self.is_alone = True
 
     def small(self, bucket_id: str, name: str, content_type: str, info: dict[str, str], whole: _Part) -> Any:
         tries = 0
@@ -231,18 +236,19 @@ class _Sending:
     def _delete_twins(self, bucket_id: str, name: str, info: dict[str, str], kept: str) -> None:
         """Delete what an earlier try stored whose answer was lost: nobody knows its id, so nobody else would."""
         doing = f"look for what earlier tries to {self._doing} stored"
-        with _only_tried():
+        with self._tidying_up():
             answer = trouble.patiently(
                 doing, lambda: self._session.list_file_versions(bucket_id, name, None, _TWINS, name)
             )
             for entry in listing.parse(answer, cursor_field="nextFileName", doing=doing).entries:
                 if info and (entry.name, entry.info) == (name, info) and entry.file_id != kept:
-                    self._session.delete_file_version(entry.file_id, name)
+                    with contextlib.suppress(exception.FileNotPresent):
+                        self._session.delete_file_version(entry.file_id, name)
 
     def _cancel_twins(self, bucket_id: str, name: str, info: dict[str, str], kept: str) -> None:
         """Cancel what an earlier try started whose answer was lost."""
         doing = f"look for what earlier tries to {self._doing} started"
-        with _only_tried():
+        with self._tidying_up():
             answer = trouble.patiently(
                 doing, lambda: self._session.list_unfinished_large_files(bucket_id, None, _TWINS, name)
             )

@@ -66,10 +66,12 @@ def start_afresh(connection: Connection, video_id: int, now: datetime) -> None:
 def cancel(connection: Connection, video_id: int, now: datetime) -> None:
     """End the unfinished steps of a video that is over; what running ones leave in B2 becomes debris."""
     running = connection.execute(
-        select(Step.token).where(Step.video_id == video_id, Step.status == StepStatus.RUNNING)
-    ).scalars()
-    for token in list(running):
-        add_debris(connection, video_id, token, now)
+        select(Step.token, Step.lease_until).where(
+            Step.video_id == video_id, Step.status == StepStatus.RUNNING
+        )
+    ).all()
+    for row in running:
+        add_debris(connection, video_id, row.token, now, look_after=row.lease_until)
     connection.execute(
         update(Step)
         .where(Step.video_id == video_id, Step.status.in_(STEP_UNFINISHED))
@@ -88,13 +90,38 @@ def retire_run(connection: Connection, video_id: int, now: datetime) -> None:
     retire(connection, now, Output.video_id == video_id, Output.run == run)
 
 
-def add_debris(connection: Connection, video_id: int, token: str | None, now: datetime) -> None:
-    """Note that an attempt ended unfinished: what it recorded is void, what else it uploaded is to be found."""
+def add_debris(
+    connection: Connection,
+    video_id: int,
+    token: str | None,
+    now: datetime,
+    *,
+    look_after: datetime | None = None,
+) -> None:
+    """Note that an attempt ended unfinished: what it recorded is void, what else it uploaded is to be found.
+
+    Its worker may not know it yet, and upload one more object before `look_after`.
+    """
     if token is None:
         return
     retire(connection, now, Output.token == token)
-    if connection.execute(select(Debris.id).where(Debris.token == token)).first() is None:
-        connection.execute(insert(Debris).values(video_id=video_id, token=token, since=now))
+    note_debris(connection, video_id, token, now, look_after=look_after)
+
+
+def note_debris(
+    connection: Connection, video_id: int, token: str, now: datetime, *, look_after: datetime | None = None
+) -> None:
+    """Note that an attempt may have left objects in B2 that are recorded nowhere.
+
+    Noted once; who is looking for it meanwhile finds the note changed, and looks again.
+    """
+    noted = connection.execute(
+        update(Debris).where(Debris.token == token).values(since=now, look_after=look_after)
+    )
+    if noted.rowcount == 0:
+        connection.execute(
+            insert(Debris).values(video_id=video_id, token=token, since=now, look_after=look_after)
+        )
 
 
 def unblock(connection: Connection, video_id: int) -> int:

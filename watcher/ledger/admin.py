@@ -50,16 +50,20 @@ def requeue(
     return Requeued(tuple(requeued), tuple(refused))
 
 
-def forget_output(db: Engine, output_id: int) -> None:
-    """Drop the row of an obsolete output whose object was deleted."""
+def forget_output(db: Engine, output_id: int, *, file_id: str) -> None:
+    """Drop the row of an obsolete output whose object was deleted, unless another one has its number by now."""
     with db.begin() as connection:
-        connection.execute(delete(Output).where(Output.id == output_id, Output.obsolete_at.is_not(None)))
+        connection.execute(
+            delete(Output).where(
+                Output.id == output_id, Output.file_id == file_id, Output.obsolete_at.is_not(None)
+            )
+        )
 
 
-def forget_debris(db: Engine, debris_id: int) -> None:
-    """Drop the note of an attempt whose remains were cleared away."""
+def forget_debris(db: Engine, token: str, *, since: datetime) -> None:
+    """Drop the note of an attempt whose remains were cleared away, unless it was noted anew meanwhile."""
     with db.begin() as connection:
-        connection.execute(delete(Debris).where(Debris.id == debris_id))
+        connection.execute(delete(Debris).where(Debris.token == token, Debris.since == since))
 
 
 def _requeue(connection: Connection, video_id: int, from_scratch: bool, now: datetime) -> str | None:

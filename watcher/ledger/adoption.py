@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _events, _steps, results
-from watcher.models import Debris, Output, OutputKind, Step, StepStatus, Video, VideoStatus
+from watcher.models import Output, OutputKind, Step, StepStatus, Video, VideoStatus
 
 # The columns of a video that are told by what was made of it, and by nothing else in the bucket.
 FACTS = ("media", "plan", "audio_language", "loudness_lufs", "true_peak_dbfs", "gain_db")
@@ -60,9 +60,8 @@ def note_stray(db: Engine, bucket_id: str, source: str, *, token: str, now: date
         at_work = connection.execute(
             select(Step.id).where(Step.token == token, Step.status == StepStatus.RUNNING)
         ).first()
-        noted = connection.execute(select(Debris.id).where(Debris.token == token)).first()
-        if video_id is not None and at_work is None and noted is None:
-            connection.execute(insert(Debris).values(video_id=video_id, token=token, since=now))
+        if video_id is not None and at_work is None:
+            _steps.note_debris(connection, video_id, token, now)
 
 
 def _has(connection: Connection, video: Any, outputs: Sequence[results.NewOutput]) -> bool:

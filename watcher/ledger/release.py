@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _events, _steps
-from watcher.models import Event, Step, StepStatus, VideoStatus
+from watcher.models import Event, Step, StepStatus, Video, VideoStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,18 @@ def _look_again(connection: Connection, worker: str, now: datetime) -> None:
     ).all()
     for video_id, token in taken:
         _steps.add_debris(connection, video_id, token, now)
+    # Those whose video was cancelled are told only by their beginning; one may have finished, in an earlier run.
+    begun = connection.execute(
+        select(Event.video_id, Event.detail["token"].as_string())
+        .join(Video, Video.id == Event.video_id)
+        .where(
+            Video.status == VideoStatus.CANCELLED,
+            Event.what == "started",
+            Event.detail["worker"].as_string() == worker,
+        )
+    ).all()
+    for video_id, token in begun:
+        _steps.note_debris(connection, video_id, token, now)
 
 
 def _release(

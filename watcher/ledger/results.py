@@ -1,6 +1,7 @@
 """What a step that succeeds records: its outputs, what is to follow, and at last the video's completion."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -174,9 +175,9 @@ def finish(
 
 
 def finish_announce(
-    db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], seen: int, now: datetime
+    db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], seen: AbstractSet[str], now: datetime
 ) -> bool:
-    """Record the playlists, up to the output with id `seen`; due again if there is more. False when it was lost."""
+    """Record playlists of the parts `seen` (file ids); due again if there are more. False when it was lost."""
     with db.begin() as connection:
         if not claims.complete(connection, claim, now):
             return False
@@ -186,14 +187,17 @@ def finish_announce(
             .where(Video.id == claim.video_id)
             .values(playable_at=_unless_set(Video.playable_at, now), updated_at=now)
         )
-        newer = connection.execute(
-            select(Output.id).where(
+        # By what B2 gives once: SQLite may give the number of a row that was deleted to a new one.
+        there = connection.execute(
+            select(Output.file_id)
+            .join(Video, (Video.id == Output.video_id) & (Video.run == Output.run))
+            .where(
                 Output.video_id == claim.video_id,
-                Output.id > seen,
                 Output.kind.in_(_STREAMED),
+                Output.obsolete_at.is_(None),
             )
-        ).first()
-        if newer is not None:
+        ).scalars()
+        if not set(there) <= seen:
             _steps.wake_announce(connection, claim.video_id, now)
         _after(connection, claim, now, detail={"outputs": [output.name for output in outputs]})
     return True

@@ -35,6 +35,7 @@ from watcher.stats.videos import (
 from watcher.stats.whole import Story, known_file_ids, open_tokens, stories
 from watcher.stats.work import (
     Part,
+    awaits_debris,
     count_unfinished,
     debris,
     finished,
@@ -57,6 +58,7 @@ __all__ = [
     "Tally",
     "Throughput",
     "all_transactions",
+    "awaits_debris",
     "count_quarantined",
     "count_unfinished",
     "counts",

@@ -71,15 +71,22 @@ def obsolete_outputs(db: Engine, *, bucket: str, limit: int) -> Sequence[Row[int
         ).all()
 
 
-def debris(db: Engine, *, limit: int) -> Sequence[Row[int, int, str, str]]:
+def debris(db: Engine, *, now: datetime, limit: int) -> Sequence[Row[int, str, datetime, str]]:
     """Return ended attempts whose remains in B2 are still to be cleared away, with their source's name."""
     with db.begin() as connection:
         return connection.execute(
-            select(Debris.id, Debris.video_id, Debris.token, Video.name)
+            select(Debris.video_id, Debris.token, Debris.since, Video.name)
             .join(Video, Video.id == Debris.video_id)
+            .where(Debris.look_after.is_(None) | (Debris.look_after <= now))
             .order_by(Debris.id)
             .limit(limit)
         ).all()
+
+
+def awaits_debris(db: Engine, *, now: datetime) -> bool:
+    """Whether a cancelled attempt may still leave something that is to be cleared away."""
+    with db.begin() as connection:
+        return connection.execute(select(Debris.id).where(Debris.look_after > now)).first() is not None
 
 
 def recorded_file_ids(db: Engine, video_id: int) -> set[str]:

@@ -64,6 +64,10 @@ def perform(
         except Exception as error:  # noqa: BLE001 - the one place: a bug must end the step, not the daemon
             met = _full_disk(error)
             won = _hand_back(claim, shop, met, clock()) if met else _unexpected(claim, shop, error, clock())
+        if claim.token in shop.target.untidy:
+            # Of an upload whose answer was lost there may be another: to be found once this one is recorded.
+            ledger.note_stray(shop.db, claim.bucket_id, claim.file_id, token=claim.token, now=clock())
+            shop.target.untidy.discard(claim.token)
         if not won:
             ledger.note_lost(shop.db, claim, now=clock())
             _log.info("step_lost", name=claim.name, hint="another worker took it over, or the video is over")
@@ -83,7 +87,7 @@ def _announce(working: ledger.Claim, shop: Workshop, clock: Clock) -> None:
         perform(claim, shop, Beat(), clock=clock)
 
 
-def clear_away(shop: Workshop, *, go_on: Callable[[], bool]) -> int:
+def clear_away(shop: Workshop, *, now: datetime, go_on: Callable[[], bool]) -> int:
     """Delete in B2 what nobody may read any more: obsolete outputs, and what ended attempts left behind.
 
     Returns how many of these are done with. What B2 refuses to delete (the key may not, or the object is
@@ -97,23 +101,23 @@ def clear_away(shop: Workshop, *, go_on: Callable[[], bool]) -> int:
         with _refusals_kept(refusals):
             shop.target.delete(row.file_id, row.name)
             crashpoint.here("clean-up.output")
-            ledger.forget_output(shop.db, row.id)
+            ledger.forget_output(shop.db, row.id, file_id=row.file_id)
             done += 1
-    for row in stats.debris(shop.readings, limit=CLEAR_AT_ONCE):
+    for note in stats.debris(shop.readings, now=now, limit=CLEAR_AT_ONCE):
         if not go_on():
             return done
         with _refusals_kept(refusals):
             cleared = publish.clear_debris(
                 shop.target,
-                names.folder(shop.output_prefix, row.name),
-                token=row.token,
-                recorded=stats.recorded_file_ids(shop.readings, row.video_id),
+                names.folder(shop.output_prefix, note.name),
+                token=note.token,
+                recorded=stats.recorded_file_ids(shop.readings, note.video_id),
             )
             crashpoint.here("clean-up.debris")
-            ledger.forget_debris(shop.db, row.id)
+            ledger.forget_debris(shop.db, note.token, since=note.since)
             done += 1
             if cleared:
-                _log.info("cleared_away", video=row.video_id, objects=cleared)
+                _log.info("cleared_away", video=note.video_id, objects=cleared)
     if refusals:
         first = refusals[0]
         _log.warning(

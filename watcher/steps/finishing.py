@@ -16,7 +16,7 @@ def announce(attempt: Attempt) -> bool:
     """Publish playlists of what plays without a gap from the start; False when the step was lost."""
     claim, shop = attempt.claim, attempt.shop
     parts = stats.parts(shop.readings, claim.video_id)
-    seen = max((part.id for part in parts), default=0)
+    seen = {part.file_id for part in parts}
     outputs = texts.publish_playlists(attempt, parts, is_final=False)
     is_first = not any(row.kind == OutputKind.HLS for row in stats.outputs(shop.readings, claim.video_id))
     crashpoint.here("announce")
