@@ -11,7 +11,7 @@ import shutil
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +111,7 @@ class Opened:
     url: str
     blocks: _Blocks
     beat: Beat
+    wait: Callable[[], None]  # before each block
     error: Exception | None = field(default=None)
     is_closed: bool = field(default=False)
 
@@ -149,8 +150,19 @@ class Server:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def open(self, file_id: str, size_bytes: int, *, folder: Path, beat: Beat) -> Iterator[Opened]:
-        """Serve a file version, keeping its blocks in `folder`, which several openings of it may share."""
+    def open(
+        self,
+        file_id: str,
+        size_bytes: int,
+        *,
+        folder: Path,
+        beat: Beat,
+        wait: Callable[[], None] = lambda: None,
+    ) -> Iterator[Opened]:
+        """Serve a file version, keeping its blocks in `folder`, which several openings of it may share.
+
+        `wait` is called before each block, and may keep a reader back for the sake of others.
+        """
         secret = secrets.token_urlsafe(24)
         with self._lock:
             blocks = self._blocks.get(folder)
@@ -159,7 +171,7 @@ class Server:
                 blocks = self._blocks[folder] = _Blocks(self._bucket, file_id, size_bytes, folder, self._pool)
             blocks.users += 1
         url = f"http://127.0.0.1:{self._http.server_address[1]}/{secret}"
-        opened = self._opened[secret] = Opened(url, blocks, beat)
+        opened = self._opened[secret] = Opened(url, blocks, beat, wait)
         try:
             yield opened
         finally:
@@ -237,6 +249,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             offset = max(start - number * BLOCK_BYTES, 0)
             count = min(end - number * BLOCK_BYTES, BLOCK_BYTES) - offset
             try:
+                opened.wait()
                 with opened.blocks.open(number, ahead=ahead) as file:
                     if opened.is_closed:
                         raise Stopped

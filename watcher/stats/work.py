@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Engine, Row
 
 from watcher.errors import Failure
-from watcher.models import UNFINISHED, Debris, Output, OutputKind, Step, StepStatus, Video
+from watcher.models import UNFINISHED, Debris, Output, OutputKind, Step, StepKind, StepStatus, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,14 @@ def has_due_step(db: Engine, now: datetime) -> bool:
     with db.begin() as connection:
         due = select(Step.id).where(Step.status == StepStatus.PENDING, Step.run_after <= now).limit(1)
         return connection.execute(due).first() is not None
+
+
+def is_running(db: Engine, video_id: int, kind: StepKind, *, ordinal: int) -> bool:
+    """Whether somebody works on a step."""
+    with db.begin() as connection:
+        wanted = (Step.video_id == video_id, Step.kind == kind, Step.ordinal == ordinal)
+        found = select(Step.id).where(*wanted, Step.status == StepStatus.RUNNING)
+        return connection.execute(found).first() is not None
 
 
 def count_unfinished(db: Engine) -> int:

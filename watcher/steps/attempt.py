@@ -101,11 +101,15 @@ class Attempt:
         )
 
     @contextlib.contextmanager
-    def source(self) -> Iterator[str]:
-        """Give the source's URL. What kept bytes from ffmpeg goes before whatever ffmpeg made of the lack."""
+    def source(self, *, wait: Callable[[], None] = lambda: None) -> Iterator[str]:
+        """Give the source's URL; `wait` as in `source.Server.open`.
+
+        What kept bytes from ffmpeg goes before whatever ffmpeg made of the lack.
+        """
         claim = self.claim
         folder = self.shop.blocks(claim.video_id)
-        with self.shop.server.open(claim.file_id, claim.size_bytes, folder=folder, beat=self.beat) as opened:
+        size, beat = claim.size_bytes, self.beat
+        with self.shop.server.open(claim.file_id, size, folder=folder, beat=beat, wait=wait) as opened:
             try:
                 yield opened.url
             except (Failure, Skip):

@@ -30,15 +30,18 @@ class Growing:
         self._fragments = 0  # published so far
         self._parts = 0
 
+    @property
+    def is_playable(self) -> bool:
+        """Whether what a viewer begins with is published."""
+        return self._parts > 0
+
     def grow(self, path: Path) -> None:
         """Publish and record the fragments that have come to the file, once they make up a part."""
         layout = self._read(path)
-        wanted = PART_SECONDS[min(self._parts, len(PART_SECONDS) - 1)]
-        # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
-        there = len(layout.fragments) - 1
-        if sum(one.duration_seconds for one in layout.fragments[self._fragments : there]) < wanted:
+        end = self._end_of_part(layout)
+        if end is None:
             return
-        output = self._upload(path, layout, there)
+        output = self._upload(path, layout, end)
         attempt = self._attempt
         if not ledger.publish(attempt.shop.db, attempt.claim, outputs=[output], now=attempt.clock()):
             publish.withdraw(attempt.shop.target, [output])
@@ -75,6 +78,19 @@ class Growing:
         else:
             publish.withdraw(attempt.shop.target, [output])
         return won
+
+    def _end_of_part(self, layout: fragments.Layout) -> int | None:
+        """Return up to which fragment the next part goes; None while too little is there."""
+        # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
+        there = len(layout.fragments) - 1
+        wanted = PART_SECONDS[min(self._parts, len(PART_SECONDS) - 1)]
+        seconds = 0.0
+        for number in range(self._fragments, there):
+            seconds += layout.fragments[number].duration_seconds
+            if seconds >= wanted:
+                # A viewer waits for no more of the first part than it takes: a copy may be far ahead already.
+                return number + 1 if self._parts == 0 else there
+        return None
 
     def _read(self, path: Path) -> fragments.Layout:
         if path != self._path:

@@ -4,7 +4,7 @@ import functools
 from datetime import datetime, timedelta
 from typing import Any
 
-from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish
+from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish, stats
 from watcher.models import OutputKind, StepKind
 from watcher.steps.attempt import Attempt
 from watcher.steps.growing import Growing
@@ -13,6 +13,8 @@ from watcher.steps.growing import Growing
 MADE = 0.9
 # Nobody waits for the poster before the first chunk plays.
 STILLS_LATER = timedelta(seconds=plan.CHUNK_SECONDS[0])
+
+_TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of a viewer's two seconds
 
 _log = log.get()
 
@@ -82,9 +84,24 @@ def make_audio(attempt: Attempt) -> bool:
     planned = attempt.plan.audio
     assert planned is not None  # the step exists because the plan has it
     growing = Growing(attempt, OutputKind.AUDIO_PART)
-    with attempt.source() as url:
+    with attempt.source(wait=functools.partial(_let_the_picture_begin, attempt, growing)) as url:
         made = encode.audio(url, attempt.facts, planned, attempt.bench(0.0, MADE), growing.grow)
     return _finish_empty(attempt, made) if isinstance(made, encode.Nothing) else growing.finish(made)
+
+
+def _let_the_picture_begin(attempt: Attempt, growing: Growing) -> None:
+    """Wait, with sound that can be heard already, until the first chunk's picture is made.
+
+    Or the sound of a film, which is read from all over it, takes the line and the processors from what a viewer
+    waits for. A copied picture is read all over, too.
+    """
+    if attempt.plan.video.mode == "copy":
+        return
+    while growing.is_playable and stats.is_running(
+        attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, ordinal=0
+    ):
+        attempt.beat.advance()
+        attempt.beat.wait(_TURN_SECONDS)
 
 
 def make_stills(attempt: Attempt) -> bool:

@@ -1,0 +1,86 @@
+"""What a viewer waits for is made and published before the rest, however long the film."""
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import crowd
+import pytest
+from house import clip, wait_for
+from test_steps import Floor, open_floor
+
+from watcher import ledger, localb2, source, stats
+from watcher.models import OutputKind, StepStatus
+
+H264 = (
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-crf",
+    "35",
+    "-pix_fmt",
+    "yuv420p",
+    "-g",
+    "30",
+    "-c:a",
+    "aac",
+)
+MPEG4 = ("-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac")
+SLOW = 4_000_000  # bits per second
+
+
+def seconds_of(floor: Floor, kind: OutputKind) -> list[float]:
+    parts = stats.parts(floor.shop.readings, 1)
+    return [part.duration_seconds or 0.0 for part in parts if part.kind == kind]
+
+
+def test_the_first_part_of_a_copy_is_short_however_fast_the_film_is_copied(
+    tmp_path: Path, b2: localb2.LocalB2
+) -> None:
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=60))
+        floor.sweep()
+
+        floor.work("inspect", "copy")
+
+        lengths = seconds_of(floor, OutputKind.VIDEO_PART)
+    assert lengths[0] == pytest.approx(4, abs=1.1)  # a keyframe each second
+    assert sum(lengths) == pytest.approx(60, abs=0.1)
+
+
+def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "BLOCK_BYTES", 64 * 1024)
+    with ExitStack() as stack:
+        b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
+        floor = open_floor(tmp_path, b2, stack)
+        floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))
+        floor.sweep()
+        floor.work("inspect")
+        picture, sound = floor.claim("video"), floor.claim("audio")
+        heard = stack.enter_context(crowd.listened_to(floor.shop.readings))
+        thread = threading.Thread(target=floor.perform, args=(sound,))
+
+        thread.start()
+        wait_for(lambda: len(asked_after(picture, heard)) > 2, "the sound to wait for the picture")
+
+        assert seconds_of(floor, OutputKind.AUDIO_PART)
+        assert floor.step("audio").status == StepStatus.RUNNING
+        code, detail = "disk_full", "as an example of what ends a step"
+        ledger.hand_back(floor.shop.db, picture, code=code, detail=detail, run_after=floor.now, now=floor.now)
+        thread.join()
+        assert floor.step("audio").status == StepStatus.COMPLETED
+        assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
+
+
+def asked_after(claim: ledger.Claim, heard: list[tuple[str, object]]) -> list[object]:
+    """Return the questions whether somebody works on a step of that kind."""
+    wanted = {claim.video_id, str(claim.kind), claim.ordinal, str(StepStatus.RUNNING)}
+    return [asked for _, asked in heard if isinstance(asked, tuple) and wanted == set(map(_plain, asked))]
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int) else str(value)
