@@ -118,6 +118,9 @@ def salvaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Salvaged]:
         for name, write in SOURCES.items():
             write(folder / name)
             house.upload(folder / name)
+        joined = make(folder / "joined.mp4", seconds=2)
+        joined.write_bytes(joined.read_bytes() * 2)
+        house.upload(joined)
         house.run_until_idle()
         yield Salvaged(house, house.rows(), folder)
 
@@ -129,6 +132,17 @@ def test_the_table_says_that_it_is_not_all_and_why(salvaged: Salvaged, name: str
     assert row["error_code"] == ("source_truncated" if name.startswith("cut") else "source_damaged")
     assert row["error"].startswith("only what can be read is published: ")
     assert "of 20.0 s" in row["error"]
+
+
+def test_of_recordings_put_one_behind_the_other_the_first_is_published_and_said_to_be_that(
+    salvaged: Salvaged,
+) -> None:
+    row = salvaged.rows["joined.mp4"]
+    assert (row["status"], row["reason"]) == ("completed", "salvaged"), row["error"]
+    assert row["error_code"] == "source_damaged"
+    assert "2.0 s: another recording was put behind it" in row["error"]
+    times, _ = salvaged.mp4("joined.mp4")
+    assert len(times) == 50
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut-copyable.mp4", "cut.mkv", "cut.avi"])

@@ -86,11 +86,12 @@ class AudioTrack:
 
 @dataclass(frozen=True)
 class Cut:
-    """How much there would be of a file that ends too early."""
+    """How much there would be of a file that ends too early, or goes on where nothing can follow."""
 
     seconds: float | None
     frames: int | None
     detail: str  # how one knows
+    code: str = "source_truncated"  # of the error that says so
 
 
 @dataclass(frozen=True)

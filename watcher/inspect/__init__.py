@@ -93,7 +93,7 @@ def inspect(
         what = FOLLOWED if found["is_followed"] else CHANGED
         if not is_salvaging:
             raise Failure("source_damaged", f"{what}; readable: the first one")
-        media = dataclasses.replace(media, cut=media.cut or Cut(None, None, what))
+        media = dataclasses.replace(media, cut=media.cut or Cut(None, None, what, "source_damaged"))
     return media
 
 

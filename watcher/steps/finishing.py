@@ -91,7 +91,7 @@ def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failu
     every = list(lost)
     if facts.cut is not None:
         whole_frames, whole_seconds = facts.cut.frames, facts.cut.seconds
-        every.insert(0, Failure("source_truncated", facts.cut.detail))
+        every.insert(0, Failure(facts.cut.code, facts.cut.detail))
     amount = f"{film.duration_seconds:.1f} s"
     if whole_seconds is not None:
         amount = f"{film.duration_seconds:.1f} of {whole_seconds:.1f} s"
