@@ -4,6 +4,8 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+import alembic.command
+import alembic.config
 import pytest
 import sqlalchemy
 from alembic import autogenerate
@@ -166,6 +168,37 @@ def test_readers_follow_when_another_file_takes_the_place_of_the_database(tmp_pa
     reader.dispose()
 
 
+def test_a_backup_beside_the_log_of_the_database_before_it_is_not_opened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/watcher.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    database.backup(engine, tmp_path / "backup.db")
+    reader = database.open_for_reading(url)
+    assert lists(reader) == 0
+    count_a_call(engine)
+    (tmp_path / "backup.db").rename(tmp_path / "watcher.db")
+    engine.dispose()  # which leaves the log, as the file is another one
+    log = tmp_path / "watcher.db-wal"
+    assert log.stat().st_size
+
+    with pytest.raises(Misconfigured, match="remove the files -wal and -shm"):
+        database.open_for_writing(url)
+    with pytest.raises(Misconfigured, match="remove the files -wal and -shm"):
+        lists(reader)
+
+    for each in tmp_path.glob("watcher.db-*"):
+        each.unlink()
+    engine = database.open_for_writing(url)
+    count_a_call(engine)  # a log of its own is no reason
+    database.open_for_writing(url).dispose()
+    assert lists(reader) == 1
+    assert database.is_restored(engine)
+    database.note_repaired(engine)
+    assert not database.is_restored(engine)
+    engine.dispose()
+    reader.dispose()
+
+
 def test_a_writer_begins_immediately_and_waits_for_the_disk(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/watcher.db"
     engine = database.open_for_writing(url)
@@ -190,6 +223,50 @@ def test_wal_is_used_only_where_sqlite_keeps_what_was_committed(
     version: tuple[int, ...], is_safe: bool
 ) -> None:
     assert database.has_safe_wal(version) is is_safe
+
+
+@pytest.mark.parametrize("is_safe", [False, True])
+def test_a_sqlite_that_can_lose_commits_in_wal_mode_is_used_without_it_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_safe: bool
+) -> None:
+    monkeypatch.setattr(database, "has_safe_wal", lambda _version: is_safe)
+    monkeypatch.setattr(database, "_newer_sqlite", None)
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    database.upgrade(engine)
+    count_a_call(engine)
+    with engine.connect() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    assert (mode, "sqlite_without_wal" in caplog.text) == (("wal", False) if is_safe else ("delete", True))
+    assert lists(engine) == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_database_of_an_older_version_is_brought_up_to_date_and_keeps_its_rows(
+    tmp_path: Path, number: int
+) -> None:
+    engine = database.open_for_writing(f"sqlite:///{tmp_path}/watcher.db")
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(database._migrations()))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, f"{number:04}")
+    columns = "bucket_id, bucket, file_id, name, size_bytes, content_type, uploaded_at, status, progress"
+    at = "'2026-01-01T00:00:00.000000Z'"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO videos ({columns}, discovered_at, updated_at)"
+            f" VALUES ('b', 'b', 'f', 'a.mov', 9, 'video/mp4', {at}, 'completed', 1.0, {at}, {at})"
+        )
+        connection.exec_driver_sql(f"INSERT INTO debris (video_id, token, since) VALUES (1, 't', {at})")
+
+    assert database.upgrade(engine)[0] == f"{number + 1:04}"
+
+    database.demand_current(engine)
+    assert [(row["name"], row["status"]) for row in stats.list_videos(engine)] == [("a.mov", "completed")]
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert [row.token for row in stats.debris(engine, now=now, limit=9)] == ["t"]
+    engine.dispose()
 
 
 def test_a_backup_is_a_whole_database(tmp_path: Path) -> None:

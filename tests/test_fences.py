@@ -462,17 +462,30 @@ def test_announce_is_due_again_for_what_has_the_number_of_a_row_that_is_gone(tow
     assert town.step(audio.video_id, "announce")["status"] == "pending"
 
 
-def test_announce_is_not_due_again_for_what_is_void_or_of_an_earlier_run(town: Town) -> None:
-    with town.db.begin() as connection:
-        connection.exec_driver_sql("UPDATE outputs SET run = run - 1 WHERE kind = 'video_part'")
+@pytest.mark.parametrize("change", ["run = run - 1", "obsolete_at = published_at"])
+def test_announce_is_not_due_again_for_what_is_void_or_of_an_earlier_run(town: Town, change: str) -> None:
     audio, announce = (town.claims["b1", "running", kind] for kind in (StepKind.AUDIO, StepKind.ANNOUNCE))
-    assert ledger.retract(town.db, audio, now=NOW)
-    with town.db.begin() as connection:  # it would be due, if it were asked
-        connection.exec_driver_sql(
-            "UPDATE outputs SET run = run + 1 WHERE kind = 'video_part' AND ordinal = 1"
-        )
-    assert ledger.finish_announce(town.db, announce, outputs=[], seen=set(), now=NOW)
+    mine = f"video_id = {audio.video_id}"
+    seen = {row["file_id"] for row in town.rows("outputs", mine)}
+    new = output(audio, OutputKind.AUDIO_PART, 1)
+    with town.db.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE outputs SET run = 2 WHERE {mine}")
+        connection.exec_driver_sql(f"UPDATE videos SET run = 2 WHERE id = {audio.video_id}")
+    assert ledger.publish(town.db, audio, outputs=[new], now=NOW)
+    with town.db.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE outputs SET {change} WHERE file_id = '{new.file_id}'")
+
+    assert ledger.finish_announce(town.db, announce, outputs=[], seen=seen, now=NOW)
+
     assert town.step(audio.video_id, "announce")["status"] == "completed"
+
+
+def test_a_name_is_one_buckets(town: Town) -> None:
+    for bucket in BUCKETS:
+        audio = town.claims[bucket, "running", StepKind.AUDIO]
+        assert ledger.publish(town.db, audio, outputs=[output(audio, OutputKind.AUDIO_PART, 7)], now=NOW)
+    rows = town.rows("outputs", "name = 'running.mov/audio_part-7' AND obsolete_at IS NULL")
+    assert sorted(row["bucket"] for row in rows) == sorted(BUCKETS)
 
 
 def test_a_row_that_took_the_number_of_one_that_is_gone_is_not_forgotten_in_its_place(town: Town) -> None:

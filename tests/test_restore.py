@@ -62,6 +62,7 @@ def test_what_was_published_since_the_backup_is_recorded_and_not_made_again(
     assert (b2.calls[UPLOAD], b2.calls[READ]) == (0, 2)  # the two manifests
     assert house.objects() == objects
     assert house.unaccounted() == set()
+    assert house.broken() == []
     # It is an ordinary table again: a second start looks no further, and all can be made anew.
     assert house.cli("requeue", "1", "--from-scratch").returncode == 0
     house.run_until_idle()
@@ -83,6 +84,7 @@ def test_what_is_not_whole_any_more_is_made_again(house: House, b2: localb2.Loca
 
     assert house.rows()["film.mov"]["status"] == "completed"
     assert house.unaccounted() == set()  # what was left of the first time is gone
+    assert house.broken() == []
 
 
 def test_a_backup_that_is_made_while_a_daemon_writes_is_intact(

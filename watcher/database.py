@@ -27,8 +27,6 @@ except ImportError:  # pragma: no cover - depends on the platform
 BUSY_SECONDS = 30
 LOCKED = "database is locked"  # in SQLite's words
 
-_FROM_BACKUP = 1  # SQLite's user_version, which is 0 in a database that was never a backup
-
 _PLACE = (
     "place"  # of an engine that writes the option, and of a connection that reads the entry, which hold it
 )
@@ -62,6 +60,7 @@ def open_for_writing(url: str) -> Engine:
     file = path(url)
     if not file.parent.is_dir():
         raise Misconfigured([f"DATABASE_URL: the folder {str(file.parent)!r} does not exist: create it."])
+    places.demand_own_log(file)
     module = driver()
     mode = "WAL" if has_safe_wal(module.sqlite_version_info) else "DELETE"
     if mode == "DELETE":
@@ -142,6 +141,7 @@ def open_for_reading(url: str) -> Engine:
                 "database_unavailable", f"{str(file)!r} has vanished: put it back, or restore a backup."
             )
         if here != record.info[_PLACE]:
+            places.demand_own_log(file)
             raise exc.InvalidatePoolError(f"{file} was replaced")
 
     @event.listens_for(engine, "begin")
@@ -217,7 +217,7 @@ def backup(engine: Engine, target: Path) -> None:
             assert source is not None
             source.backup(copy)
             # Whoever opens it will have been elsewhere meanwhile, and has to look at what was published since.
-            copy.execute(f"PRAGMA user_version={_FROM_BACKUP}")
+            copy.execute(f"PRAGMA user_version={places.FROM_BACKUP}")
         part.rename(target)
     except (OSError, driver().Error) as error:
         part.unlink(missing_ok=True)
@@ -227,13 +227,20 @@ def backup(engine: Engine, target: Path) -> None:
 def is_restored(engine: Engine) -> bool:
     """Whether this database is a backup that was put into place, and nobody has looked at the bucket since."""
     with engine.connect() as connection:
-        return connection.exec_driver_sql("PRAGMA user_version").scalar() == _FROM_BACKUP
+        return connection.exec_driver_sql("PRAGMA user_version").scalar() == places.FROM_BACKUP
 
 
 def note_repaired(engine: Engine) -> None:
     """Note that a restored database knows what was published since the backup."""
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         connection.exec_driver_sql("PRAGMA user_version=0")
+    with contextlib.closing(
+        engine.raw_connection()
+    ) as raw:  # else it would be a transaction, which can do no such
+        assert raw.driver_connection is not None
+        raw.driver_connection.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # or the file says otherwise for longer
 
 
 def _newer(revision: str) -> str:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from watcher.errors import Misconfigured, Outage
 
+FROM_BACKUP = 1  # SQLite's user_version, which is 0 in a database that was never a backup
+# Where SQLite keeps it: https://www.sqlite.org/fileformat.html#the_database_header
+_HEADER_BYTES, _USER_VERSION = 100, slice(60, 64)
+
 
 class Place:
     """One file, from when it was opened."""
@@ -52,6 +56,32 @@ class Place:
 
     def _is_replaced(self) -> bool:
         return self._opened is not None and identity(self._file) not in (None, self._opened)
+
+
+def demand_own_log(file: Path) -> None:
+    """Raise Misconfigured when a backup was put in place beside the write-ahead log of the database before it.
+
+    SQLite would take the one for the other's, and both would be lost.
+    """
+    log = file.with_name(file.name + "-wal")
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(_HEADER_BYTES)
+        put_at, log_at = file.stat().st_ctime, log.stat()
+    except OSError:
+        return
+    # A log of its own is younger; one of no bytes holds nothing.
+    if (
+        header[_USER_VERSION] == FROM_BACKUP.to_bytes(4, "big")
+        and log_at.st_size
+        and log_at.st_mtime <= put_at
+    ):
+        raise Misconfigured(
+            [
+                f"DATABASE_URL: {str(log)!r} belongs to the database that was here before the backup: stop whatever"
+                f" uses {str(file)!r}, remove the files -wal and -shm beside it, and start again."
+            ]
+        )
 
 
 def identity(file: Path) -> tuple[int, int] | None:

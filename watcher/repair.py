@@ -15,7 +15,6 @@ from watcher import bucket, database, discovery, ledger, log, manifest, names
 from watcher.beat import Beat
 from watcher.models import OutputKind
 
-PAGE_ENTRIES = 1000  # what one transaction buys
 MOST_BYTES = 64 * 1024**2  # of a manifest: a day of film takes three
 
 _log = log.get()
@@ -52,32 +51,26 @@ def adopt_published(
     What is there, and neither recorded nor part of a whole, is noted to be cleared away. Raises Outage.
     """
     adopted, strays = 0, []
-    cursor: str | None = None
-    while True:
-        page = target.list_page(prefix=output_prefix, cursor=cursor, count=PAGE_ENTRIES)
-        for entry in page.entries:
-            source, token = entry.info.get(names.SOURCE_KEY), entry.info.get(names.TOKEN_KEY)
-            if not source or not token:
-                continue
-            strays.append((source, token))
-            if (
-                entry.name == names.manifest(entry.name.rpartition("/")[0] + "/")
-                and entry.size_bytes < MOST_BYTES
+    before = ""
+    for entry in target.list_versions(output_prefix):  # the newest version of each name first
+        is_current, before = entry.name != before, entry.name
+        source, token = entry.info.get(names.SOURCE_KEY), entry.info.get(names.TOKEN_KEY)
+        if not source or not token:
+            continue
+        strays.append((source, token))  # what was replaced, too: it may not have been cleared away
+        is_manifest = entry.name == names.manifest(entry.name.rpartition("/")[0] + "/")
+        if is_current and is_manifest and entry.size_bytes < MOST_BYTES:
+            found = _whole(target, entry)
+            if found is not None and ledger.adopt(
+                db,
+                source_bucket_id,
+                found.source,
+                outputs=found.outputs,
+                facts=found.facts,
+                token=token,
+                now=clock(),
             ):
-                found = _whole(target, entry)
-                if found is not None and ledger.adopt(
-                    db,
-                    source_bucket_id,
-                    found.source,
-                    outputs=found.outputs,
-                    facts=found.facts,
-                    token=token,
-                    now=clock(),
-                ):
-                    adopted += 1
-        cursor = page.cursor
-        if cursor is None:
-            break
+                adopted += 1
     for source, token in dict.fromkeys(strays):
         ledger.note_stray(db, source_bucket_id, source, token=token, now=clock())
     _log.info("repaired", adopted=adopted)

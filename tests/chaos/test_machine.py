@@ -228,3 +228,59 @@ def test_every_command_works_beside_a_daemon_that_writes(
     finally:
         process.kill()
         process.wait()
+
+
+def moved(file: Path, folder: Path) -> None:
+    """Move a database away, with the files that belong to it."""
+    folder.mkdir()
+    for each in file.parent.glob(f"{file.name}*"):
+        each.rename(folder / each.name)
+
+
+def test_a_database_that_vanishes_under_a_daemon_stops_it_and_nothing_is_lost_once_it_is_back(
+    tmp_path: Path, b2: localb2.LocalB2, film: Path
+) -> None:
+    house = House(tmp_path, b2)
+    for number in range(3):
+        house.upload(film, f"{number}.mov")
+    process = house.start("run")
+    try:
+        wait_for(lambda: "inspected" in log_of(house), "the daemon to work")
+        moved(tmp_path / "watcher.db", tmp_path / "away")
+        wait_for(lambda: process.poll() is not None, "the daemon to notice")
+        assert process.returncode == 2  # after which systemd does not begin anew, with an empty table
+        assert "has vanished while it was in use: put it back" in log_of(house)
+        assert not (tmp_path / "watcher.db").exists()
+        for each in (tmp_path / "away").iterdir():
+            each.rename(tmp_path / each.name)
+        finish(house, house.start("run", "--until-idle", LEASE_SECONDS="5"))
+        assert len(house.rows()) == 3
+        assert house.broken() == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_backup_that_is_put_in_place_of_the_database_of_a_running_daemon_is_gone_on_with(
+    tmp_path: Path, b2: localb2.LocalB2, film: Path
+) -> None:
+    house = House(tmp_path, b2)
+    house.upload(film, "early.mov")
+    process = house.start("run")
+    try:
+        wait_for(lambda: "watching" in log_of(house), "the daemon to start")
+        wait_for(lambda: house.rows().get("early.mov", {}).get("status") == "completed", "the first film")
+        assert house.cli("db", "backup", str(tmp_path / "backup.db")).returncode == 0
+        house.upload(film, "late.mov")
+        wait_for(lambda: house.rows().get("late.mov", {}).get("status") == "completed", "the second film")
+        moved(tmp_path / "watcher.db", tmp_path / "away")
+        (tmp_path / "backup.db").rename(tmp_path / "watcher.db")
+        wait_for(lambda: process.poll() is not None, "the daemon to notice")
+        assert process.returncode == 3  # after which systemd starts it again
+        assert "was replaced by another file" in log_of(house)
+        finish(house, house.start("run", "--until-idle"))
+        assert [what for _, what in house.events(2)] == ["discovered", "adopted", "completed"]
+        assert house.broken() == []
+    finally:
+        process.kill()
+        process.wait()

@@ -73,6 +73,8 @@ class _Told:
             yield from self._end(event)
         elif event.what in _LAST:
             yield from self._over(event)
+        elif event.what == "adopted":
+            yield from self._adopt(event)
         elif event.what in ("discovered", "revived", "requeued"):
             if (event.what == "discovered") != (self.status is None) or self.status in UNFINISHED:
                 yield f"it was {event.what} while it was {self.status or 'unknown'}"
@@ -83,6 +85,15 @@ class _Told:
                 self.done.clear()
         else:
             yield f"the event {event.what!r} is none of those that are known"
+
+    def _adopt(self, event: Any) -> Iterator[str]:
+        """What was published is known again: whatever was under way for it is over, and `completed` follows."""
+        if self.status in (None, VideoStatus.CANCELLED):
+            yield f"it was adopted while it was {self.status or 'unknown'}"
+        self.status = VideoStatus.RUNNING
+        self.running.clear()
+        self.done.clear()
+        self.tokens.add(str((event.detail or {}).get("token")))
 
     def _start(self, event: Any) -> Iterator[str]:
         if self.status not in UNFINISHED:

@@ -46,7 +46,7 @@ def adopt(
         connection.execute(update(Video).where(Video.id == video.id).values(run=Video.run + 1))
         results.add_outputs(connection, video.id, token, outputs, now)
         told = {name: facts.get(name) for name in _TOLD}
-        _events.add(connection, video.id, "adopted", now, detail={"outputs": len(outputs)})
+        _events.add(connection, video.id, "adopted", now, detail={"outputs": len(outputs), "token": token})
         results.complete_video(connection, video.id, video.bucket_id, video.name, outputs, told, now)
     return True
 
