@@ -50,6 +50,23 @@ def test_the_first_part_of_a_copy_is_short_however_fast_the_film_is_copied(
     assert sum(lengths) == pytest.approx(60, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "first"),
+    [(H264, ["copy", "audio", "video"]), (MPEG4, ["video", "audio", "video"])],
+    ids=["copied", "encoded"],
+)
+def test_what_plays_first_is_made_first(
+    tmp_path: Path, b2: localb2.LocalB2, encoding: tuple[str, ...], first: list[str]
+) -> None:
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720,144")
+        floor.house.upload(clip(tmp_path / "film.mp4", *encoding, seconds=10))
+        floor.sweep()
+        floor.work("inspect")
+
+        assert [floor.claim().kind for _ in first] == first
+
+
 def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

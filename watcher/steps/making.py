@@ -178,7 +178,9 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
         share = 80.0 * (end - chunk.start_seconds) / max(whole, end)
         steps.append((StepKind.VIDEO, chunk.ordinal, share, timedelta(seconds=chunk.start_seconds)))
     if made.audio is not None:
-        steps.append((StepKind.AUDIO, 0, 6.0 if made.audio.mode == "encode" else 2.0, timedelta()))
+        # Behind the picture that a viewer sees first: a copied one plays before its smaller sizes are made.
+        share = 6.0 if made.audio.mode == "encode" else 2.0
+        steps.insert(1, (StepKind.AUDIO, 0, share, timedelta()))
     steps += [
         (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
         (StepKind.STILLS, 0, 2.0, STILLS_LATER),
