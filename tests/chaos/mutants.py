@@ -3,7 +3,7 @@
 A program: `python tests/chaos/mutants.py [WORD]` prints one JSON line for each mutant (whose name holds WORD), and
 ends with 1 if one was noticed by nobody. First the examples are tried, which take seconds, then the walks of the state
 machine. Every mutant has a process of its own, forked when the libraries are loaded and `watcher` is not. All of them
-take seven minutes of processor time: four minutes on two cores.
+take five and a half minutes of processor time: three minutes on two cores.
 """
 
 import ast

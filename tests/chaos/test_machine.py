@@ -231,16 +231,16 @@ def test_every_command_works_beside_a_daemon_that_writes(
 
 
 def moved(file: Path, folder: Path) -> None:
-    """Move a database away, with the files that belong to it."""
+    """Move a database away, and then the files that belong to it: nobody opens it without them in between."""
     folder.mkdir()
-    for each in file.parent.glob(f"{file.name}*"):
+    for each in sorted(file.parent.glob(f"{file.name}*")):
         each.rename(folder / each.name)
 
 
 def test_a_database_that_vanishes_under_a_daemon_stops_it_and_nothing_is_lost_once_it_is_back(
     tmp_path: Path, b2: localb2.LocalB2, film: Path
 ) -> None:
-    house = House(tmp_path, b2)
+    house = House(tmp_path, b2, LEASE_SECONDS="10")
     for number in range(3):
         house.upload(film, f"{number}.mov")
     process = house.start("run")
@@ -251,9 +251,10 @@ def test_a_database_that_vanishes_under_a_daemon_stops_it_and_nothing_is_lost_on
         assert process.returncode == 2  # after which systemd does not begin anew, with an empty table
         assert "has vanished while it was in use: put it back" in log_of(house)
         assert not (tmp_path / "watcher.db").exists()
-        for each in (tmp_path / "away").iterdir():
+        for each in sorted((tmp_path / "away").iterdir(), reverse=True):
             each.rename(tmp_path / each.name)
-        finish(house, house.start("run", "--until-idle", LEASE_SECONDS="5"))
+        process = house.start("run", "--until-idle")
+        finish(house, process)
         assert len(house.rows()) == 3
         assert house.broken() == []
     finally:
@@ -278,7 +279,8 @@ def test_a_backup_that_is_put_in_place_of_the_database_of_a_running_daemon_is_go
         wait_for(lambda: process.poll() is not None, "the daemon to notice")
         assert process.returncode == 3  # after which systemd starts it again
         assert "was replaced by another file" in log_of(house)
-        finish(house, house.start("run", "--until-idle"))
+        process = house.start("run", "--until-idle")
+        finish(house, process)
         assert [what for _, what in house.events(2)] == ["discovered", "adopted", "completed"]
         assert house.broken() == []
     finally:
