@@ -1,6 +1,7 @@
 """Measures a file that was made here: every packet of it, and its keyframes decoded."""
 
 import heapq
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -12,66 +13,101 @@ MOST_REORDERED = 16  # pictures that a packet may be before its turn, in any cod
 PACKETS_PER_DOT = 2000  # a sign of life about every half minute of sound and picture
 
 
+class Track:
+    """What is measured of one track. Times are whole numbers of the track's unit: there are many packets."""
+
+    def __init__(self, stream: Any) -> None:
+        self.is_video = stream.type == "video"
+        self.counts = {"packets": 0, "keyframes": 0, "corrupt": 0, "pictures": 0, "crowded": 0}
+        self.sizes: list[tuple[int, int]] = []
+        self._kind = stream.type
+        self._unit: Fraction = stream.time_base
+        self._first_decode: int | None = None
+        self._first: int | None = None
+        self._last = self._end = 0
+        self._keys: list[int] = []
+        self._due: list[int] = []  # when the last pictures are shown; a heap
+        self._crowded = math.ceil(CROWDED_SECONDS / self._unit)
+
+    def note(self, packet: Any, *, is_keyframe: bool) -> None:
+        """Count a packet and take its times."""
+        self.counts["packets"] += 1
+        shown, decoded = packet.pts, packet.dts
+        if self._first_decode is None:
+            self._first_decode = decoded
+        if shown is None:
+            shown = decoded
+        if shown is None:
+            return
+        if is_keyframe and self.is_video:
+            # Not when it is shown: libavformat moves that by what each file's own B-frames need.
+            self._keys.append(shown if decoded is None else decoded)
+        end = shown + (packet.duration or 0)
+        if self._first is None:
+            self._first, self._last, self._end = shown, shown, end
+        self._first, self._last, self._end = (
+            min(self._first, shown),
+            max(self._last, shown),
+            max(self._end, end),
+        )
+
+    def note_crowd(self, shown: int | None) -> None:
+        """Count the pictures that share their time with the one shown before."""
+        if shown is None:
+            return
+        heapq.heappush(self._due, shown)
+        if len(self._due) > MOST_REORDERED:
+            first = heapq.heappop(self._due)
+            self.counts["crowded"] += self._due[0] - first < self._crowded
+
+    def note_picture(self, size: tuple[int, int] | None) -> None:
+        """Count a picture that was decoded, if it was."""
+        if size is not None:
+            self.counts["pictures"] += 1
+            if size not in self.sizes:
+                self.sizes.append(size)
+
+    def answer(self) -> dict[str, Any]:
+        """Return what was measured, with times in seconds; None where no packet has any."""
+        is_timed = self._first is not None
+        times: dict[str, int | None] = {"first": self._first, "first_decode": self._first_decode}
+        times |= {"last": self._last if is_timed else None, "end": self._end if is_timed else None}
+        return {
+            "type": self._kind,
+            **self.counts,
+            "key_times": [round(float(time * self._unit), 6) for time in self._keys],
+            "sizes": self.sizes,
+            **{name: seconds(time, self._unit) for name, time in times.items()},
+        }
+
+
 def scan(container: Any, how: str) -> dict[str, Any]:
     """Read every packet, and decode the "keyframes" of the video tracks, or with "start" the first one only."""
-    found: dict[int, dict[str, Any]] = {}
-    due: dict[int, list[float]] = {}  # when the last pictures are shown, of each video track; a heap
     for stream in container.streams.video:
         stream.thread_type = "NONE"  # threads hold pictures back, and cost memory
         # Whether a picture can be decoded does not depend on it, and nobody looks at these: an eighth of the time.
         stream.codec_context.options = {"skip_loop_filter": "all"}
+    found: dict[int, Track] = {}
+    is_copy = how == "keyframes"  # whose bytes and times are another's
     for number, packet in enumerate(container.demux(), start=1):
         if number % PACKETS_PER_DOT == 0:
             print(".", flush=True)
         if packet.size == 0:
             continue  # the flush packets that PyAV adds at the end of each track
-        track = found.setdefault(packet.stream.index, _empty_track(packet.stream.type))
-        track["packets"] += 1
-        track["keyframes"] += packet.is_keyframe
-        track["corrupt"] += packet.is_corrupt or (how == "keyframes" and _is_malformed(packet))
-        _note_times(track, packet)
-        if how == "keyframes" and packet.stream.type == "video":  # a copy, whose times are another's
-            _note_crowd(track, packet, due.setdefault(packet.stream.index, []))
-        is_wanted = how == "keyframes" or (how == "start" and track["keyframes"] == 1)
-        if is_wanted and packet.stream.type == "video" and packet.is_keyframe:
-            size = _decoded_alone(packet)
-            track["pictures"] += size is not None
-            if size is not None and size not in track["sizes"]:
-                track["sizes"].append(size)
-    return {str(index): track for index, track in found.items()}
-
-
-def _empty_track(kind: str) -> dict[str, Any]:
-    counts = {"packets": 0, "keyframes": 0, "corrupt": 0, "pictures": 0, "crowded": 0}
-    times = dict.fromkeys(("first", "first_decode", "last", "end"))
-    return {"type": kind, **counts, "key_times": [], "sizes": [], **times}
-
-
-def _note_times(track: dict[str, Any], packet: Any) -> None:
-    if track["first_decode"] is None:
-        track["first_decode"] = seconds(packet.dts, packet.time_base)
-    shown = seconds(packet.pts if packet.pts is not None else packet.dts, packet.time_base)
-    if shown is None:
-        return
-    if packet.is_keyframe and packet.stream.type == "video":
-        # Not when it is shown: libavformat moves that by what each file's own B-frames need.
-        decoded = seconds(packet.dts, packet.time_base)
-        track["key_times"].append(round(shown if decoded is None else decoded, 6))
-    end = shown + float((packet.duration or 0) * packet.time_base)
-    track["first"] = shown if track["first"] is None else min(track["first"], shown)
-    track["last"] = shown if track["last"] is None else max(track["last"], shown)
-    track["end"] = end if track["end"] is None else max(track["end"], end)
-
-
-def _note_crowd(track: dict[str, Any], packet: Any, due: list[float]) -> None:
-    """Count the pictures that share their time with the one shown before."""
-    shown = seconds(packet.pts, packet.time_base)
-    if shown is None:
-        return
-    heapq.heappush(due, shown)
-    if len(due) > MOST_REORDERED:
-        first = heapq.heappop(due)
-        track["crowded"] += due[0] - first < CROWDED_SECONDS
+        index = packet.stream_index
+        track = found.get(index)
+        if track is None:
+            track = found[index] = Track(packet.stream)
+        is_keyframe = packet.is_keyframe
+        counts = track.counts
+        counts["keyframes"] += is_keyframe
+        counts["corrupt"] += packet.is_corrupt or (is_copy and _is_malformed(packet))
+        track.note(packet, is_keyframe=is_keyframe)
+        if is_copy and track.is_video:
+            track.note_crowd(packet.pts)
+        if track.is_video and is_keyframe and (is_copy or (how == "start" and counts["keyframes"] == 1)):
+            track.note_picture(_decoded_alone(packet))
+    return {str(index): track.answer() for index, track in found.items()}
 
 
 def _is_malformed(packet: Any) -> bool:
