@@ -25,6 +25,11 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
         (*B_FRAMES, "-g", "300", "-force_key_frames", "0,1.5,5,9,10.2,16", "-c:a", "aac"),
         "30",
     ),
+    # x264 alone places one each 250 frames at least, which is four seconds here.
+    "keyframes far apart.mp4": (
+        (*B_FRAMES, "-g", "600", "-force_key_frames", "expr:gte(t,n_forced*6)", "-c:a", "aac"),
+        "60",
+    ),
     "silent #1, 100 %?é.mp4": (("-c:v", "mpeg4", "-q:v", "5", "-g", "48", "-an"), "24"),
     "without an index.ts": (("-c:v", "mpeg2video", "-c:a", "mp2"), "25"),
 }

@@ -44,6 +44,48 @@ def test_each_tile_shows_the_picture_of_its_time(tmp_path: Path) -> None:
     assert all(40 <= step <= 53 for step in steps), shown  # 40, in the full range that JPEG has
 
 
+REORDERED = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-pix_fmt", "yuv420p")
+SLOW_STAIRS = GREY.format("30+16*floor(T/2)")
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "avi"])
+def test_pictures_that_are_stored_out_of_order_are_shown_at_their_times(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / f"stairs.{ending}"
+    picture = f"color=black:size=320x180:rate=10:duration=20,format=yuv420p,{SLOW_STAIRS}"
+    run("-f", "lavfi", "-i", picture, *REORDERED, "-g", "5", str(source))
+
+    shown = tiles(source)
+
+    # AVI says when a picture is decoded, not when it is shown: that is a little later.
+    assert shown[1:10] == pytest.approx([30 + 16 * number for number in range(1, 10)], abs=3)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_keyframes_that_a_decoder_turns_round_do_not_go_back_in_time(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / f"open.{ending}"
+    picture = f"color=black:size=320x180:rate=10:duration=24,format=yuv420p,{SLOW_STAIRS}"
+    open_gop = ("-x264-params", "open-gop=1:keyint=15:bframes=3")
+    run("-f", "lavfi", "-i", picture, *REORDERED, *open_gop, str(source))
+
+    shown = tiles(source)
+
+    assert shown == sorted(shown)
+    # Never more than one tile behind, nor ahead but for the first.
+    behind = [number - round((grey - 30) / 16) for number, grey in enumerate(shown[1:12], start=1)]
+    assert set(behind) <= {0, 1}, shown
+
+
+def tiles(source: Path) -> list[int]:
+    """Return the grey of each tile of a source's storyboard, as the clip was made with it."""
+    facts = inspect_file(source, source.parent)
+    planned = plan.make(facts, PROFILE).storyboard
+    [sheet] = encode.storyboard(source, facts, planned, bench(source.parent))
+    places = [divmod(number, planned.columns) for number in range(planned.tiles)]
+    across, down = planned.tile_width, planned.tile_height
+    full = [luma(sheet.path, column * across + across // 2, row * down + down // 2) for row, column in places]
+    return [round(16 + grey * 219 / 255) for grey in full]  # JPEG has the full range
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "avi"])
 def test_no_more_keyframes_are_decoded_than_there_are_tiles(tmp_path: Path, ending: str) -> None:
     source = tmp_path / f"stairs.{ending}"

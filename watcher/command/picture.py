@@ -14,6 +14,7 @@ from watcher.plan import Chunk, Plan, Rung, VideoPlan
 VIDEO = "video.mp4"
 # Players switch and seek at keyframes: 2 s is HLS practice, and more of them cost quality.
 KEYFRAME_SECONDS = 2
+ENDLESS_GOP = "1000000"  # frames: else x264 adds keyframes of its own where a copied rung has none for 250
 # A viewer waits for the first chunk: these settings take a third of its time, for some more bits. The stream's
 # head must be the same in all chunks, so they may not show in it: without its psychovisual part, which needs
 # subme 6, x264 would leave out the offset of -2 that it gives chroma for it.
@@ -228,13 +229,14 @@ def _from_zero(*, is_watched: bool = False) -> list[str]:
 def _keyframes(media: Media, plan: VideoPlan, chunk: Chunk) -> list[str]:
     """Keyframes by time, so that every size of one video has them at the same places whatever its frame rate."""
     places = f"expr:gte(t,n_forced*{KEYFRAME_SECONDS})"
+    only: list[str] = []
     if plan.has_source_keyframes:
-        places = "source"
+        places, only = "source", ["-g", ENDLESS_GOP]
     elif not chunk.is_whole and (end := chunk.end_seconds or plans.end(media)) is not None:
         # Evenly, or the chunk would end with a segment of a few frames.
         length = end - chunk.start_seconds
         places = f"expr:gte(t,n_forced*{length / max(1, round(length / KEYFRAME_SECONDS)):.6f})"
-    return ["-force_key_frames", places, "-sc_threshold", "0", "-flags", "+cgop"]
+    return ["-force_key_frames", places, *only, "-sc_threshold", "0", "-flags", "+cgop"]
 
 
 def _ticks(seconds: float) -> int:

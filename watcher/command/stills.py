@@ -16,6 +16,10 @@ QUALITY = "3"  # of JPEG, from 2 to 31: no artefact is seen at full size
 SHEET_QUALITY = "5"  # a third smaller; tiles are looked at in passing
 # Which pictures are decoded for a storyboard: the first keyframe of each tile, every keyframe, or all.
 Decoded = Literal["firsts", "keyframes", "all"]
+# A decoder that is given keyframes alone still waits for what lies between them, and turns them round where GOPs are
+# open. ffmpeg then goes by the times of decoding, and shows pictures tiles too late; without those each picture
+# keeps its own time, and `select` drops what comes out behind a later one.
+_OWN_TIMES = "setts=pts='if(eq(PTS,NOPTS),DTS,PTS)':dts=NOPTS"
 
 
 def poster(
@@ -58,7 +62,7 @@ def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, *, decode
     ]
     arguments = _keyframes(decoded != "all")
     if decoded == "firsts":
-        arguments += ["-bsf:v", _one_for_each(plan.interval_seconds)]
+        arguments += ["-bsf:v", f"{_one_for_each(plan.interval_seconds)},{_OWN_TIMES}"]
     arguments += _picture(source, media, filters)
     return [*arguments, "-frames:v", str(plan.sheets), *_jpeg(SHEET_QUALITY), "-start_number", "0", SHEETS]
 
