@@ -254,6 +254,40 @@ def test_frames_of_a_burst_that_share_a_time_do_not_make_the_rest_late(tmp_path:
     assert times == [*range(10), *range(12, 50)]
 
 
+def test_the_last_frame_may_be_shown_for_much_less_than_the_others(tmp_path: Path) -> None:
+    sparse = "select=between(n\\,0\\,4)*not(mod(n\\,2))+eq(n\\,200)+eq(n\\,205)"
+    arguments = ("-vf", sparse, "-fps_mode", "vfr", *H264)  # as a screen recorder writes only what changes
+    make(tmp_path / "screen.mp4", *arguments, seconds=9, sound=False)
+
+    made = film_of(tmp_path / "screen.mp4")
+
+    times = [round(start * 25, 1) for start, _ in packets(made.mp4.path, "video")]
+    assert times == [0, 2, 4, 200, 205]
+
+
+def test_the_last_frame_may_be_one_that_shares_its_time(tmp_path: Path) -> None:
+    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
+    burst = "setts=ts=if(gte(N\\,45)\\,1800\\,TS)"
+    run("-i", str(sharp), "-c", "copy", "-bsf:v", burst, str(tmp_path / "burst.mkv"))
+
+    made = film_of(tmp_path / "burst.mkv")
+
+    times = [round(start * 25, 1) for start, _ in packets(made.mp4.path, "video")]
+    assert times[:46] == list(range(46))
+    assert made.mp4.frames == len(times)
+
+
+def test_a_film_most_of_whose_frames_share_a_time_is_refused(tmp_path: Path) -> None:
+    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
+    clock = ("-bsf:v", "setts=ts=if(lt(N\\,49)\\,floor(TS/500)*500\\,1960)")
+    run("-i", str(sharp), "-c", "copy", *clock, str(tmp_path / "coarse.mkv"))
+
+    with pytest.raises(Failure, match="frames have the time of others") as failure:
+        film_of(tmp_path / "coarse.mkv")
+
+    assert failure.value.code == "source_damaged"
+
+
 def test_a_frame_rate_above_the_cap_is_lowered_without_changing_the_length(tmp_path: Path) -> None:
     made = film_of(make(tmp_path / "fast.mp4", rate=120, seconds=1, sound=False))
 

@@ -11,6 +11,7 @@ source (every step)   all bytes arrived; as many packets as its index promises, 
                       shows only where the units of a packet do not fill it. Of sound one packet in a hundred
                       may fail: decoders stumble over half a frame where a recording was cut, and go on.
                       A clock that goes back by a quarter of a second is damage: what follows would not be shown.
+                      So it is where one frame in twenty has the time of another one, or an earlier one.
                       Where a clock of all tracks jumps (TS), it is followed. Of an FLV, whose demuxer passes over
                       what it does not know, all bytes but 2 % must be accounted for.
 picture, whole        a frame for each that was decoded, to the frame, less those that share their time with another

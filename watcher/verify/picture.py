@@ -13,6 +13,8 @@ from watcher.verify import tracks
 MOST_REORDERED = 16
 # Of a copy's frames. One now and then is not missed; more make the motion jerk, and encoding spreads them.
 MOST_CROWDED = 0.02
+# Of a film that is encoded: frames for which there is no place, as they come at the time of others or before them.
+MOST_DROPPED = 0.05
 
 
 def video_source(media: Media, report: Report, *, end: float) -> None:
@@ -32,13 +34,32 @@ def video_source(media: Media, report: Report, *, end: float) -> None:
     if declared is None:
         # The container's duration may be that of the sound alone; `package` knows how long that is.
         declared = tracks.promised(media) if media.audio is None or is_damaged else None
-    if declared is not None and end < declared - tracks.CUT_SECONDS:
+    if declared is not None and end < declared - _last_seconds(track) - tracks.CUT_SECONDS:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if is_damaged:
         raise Failure("source_damaged", f"{_damage(track, report)}\n{report.text}")
+    _check_dropped(report, (read.frames or 0) if read else 0)
     if read and read.frames == 0:
         raise Failure(
             "no_picture", f"none of {read.packets} packets gave a picture; readable: nothing\n{report.text}"
+        )
+
+
+def _last_seconds(track: VideoTrack) -> float:
+    """Return how long the last frame was taken to last: as the others do on average, in what an index tells.
+
+    A screen recorder's is often shorter than that by far, as a picture stands until the next one.
+    """
+    return (track.duration_seconds or 0.0) / track.frames if track.frames else 0.0
+
+
+def _check_dropped(report: Report, frames: int) -> None:
+    """Raise where too many of the frames that were decoded have no time of their own, and are not shown."""
+    if report.dropped > max(MOST_REORDERED, MOST_DROPPED * frames):
+        raise Failure(
+            "source_damaged",
+            f"{report.dropped} frames have the time of others, or an earlier one; "
+            f"readable: {frames - report.dropped} of {frames} frames",
         )
 
 
@@ -97,13 +118,18 @@ def video_output(
         expected = read.packets if read else track.frames
     elif read and read.frames is not None and not is_paced:
         expected = read.frames - report.dropped + report.duplicated
-    if expected is not None and found.packets != expected:
+    if expected is not None and found.packets not in (expected, expected + _counted_twice(report)):
         raise Failure("output_invalid", f"the output has {found.packets} frames, not {expected}")
     if is_whole and track.frames is not None and track.duration_seconds and found.packets > 1:
         frame = float(1 / track.frame_rate) if track.frame_rate else 0.0
         if abs(found.length - found.late - track.duration_seconds) > max(tracks.TOLERANCE_SECONDS, frame):
             lengths = f"{found.length:.3f} s of picture, the source {track.duration_seconds:.3f} s"
             raise Failure("output_invalid", f"the output has {lengths}")
+
+
+def _counted_twice(report: Report) -> int:
+    """Return how many frames ffmpeg may have said twice that it dropped: the last one, if it was."""
+    return min(1, report.dropped)
 
 
 def has_errors(media: Media, report: Report) -> bool:
@@ -152,7 +178,8 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
     if report.is_cut:
         raise Failure("source_truncated", f"the file ends too early; {readable}\n{report.text}")
     tracks.check_order(report, end=reached)
-    if chunk.end_seconds is None and declared is not None and end < declared - tracks.CUT_SECONDS:
+    least = declared - _last_seconds(track) - tracks.CUT_SECONDS if declared is not None else 0.0
+    if chunk.end_seconds is None and end < least:
         raise Failure("source_truncated", f"the picture ends early; {readable}")
     if has_errors(media, report):
         read = report.read.get((0, track.index))
@@ -163,6 +190,8 @@ def chunk_source(media: Media, report: Report, chunk: Chunk, found: tracks.Found
             f"{(read.errors or 0) if read else 0} frames {stretch} cannot be decoded, {report.corrupt_frames} are "
             f"corrupt; readable: {frames} {stretch}\n{report.text}",
         )
+    if chunk.frames is not None:
+        _check_dropped(report, chunk.frames)
     if found is None and chunk.start_seconds > 0:
         raise Failure("source_truncated", f"the file ends too early; {readable}\n{report.text}")
     if found is None:
@@ -215,5 +244,5 @@ def chunk_output(
         raise Failure("output_invalid", f"its first frame is shown {late:.3f} s after it begins")
     if is_whole and chunk.frames is not None and not is_paced:
         missing = chunk.frames - report.dropped - first.packets
-        if missing < 0 or missing > (MOST_REORDERED if chunk.start_seconds == 0 else 0):
+        if missing < -_counted_twice(report) or missing > (MOST_REORDERED if chunk.start_seconds == 0 else 0):
             raise Failure("output_invalid", f"the chunk has {first.packets} frames, not {chunk.frames}")
