@@ -157,6 +157,7 @@ def test_no_source_is_enlarged_or_given_odd_sides(width: int, height: int, rotat
 
 def test_only_a_frame_rate_above_the_cap_is_changed() -> None:
     assert planned(frame_rate=Fraction(60)).video.frame_rate is None
+    assert planned(frame_rate=Fraction(6005, 100)).video.frame_rate is None  # a phone's: uneven, about 60
     assert planned(frame_rate=Fraction(240)).video.frame_rate == 60
 
 

@@ -24,6 +24,9 @@ COPY_CONTAINERS = ("mov", "matroska", "flv")
 COPY_PROFILES = ("Baseline", "Constrained Baseline", "Main", "High")
 COPY_LEVEL = 42  # level 4.2 is 1080p at 60 fps: the most that every device in use decodes
 COPY_LEVEL_BEYOND = 51  # for ladders above 1080
+# A phone's 60 frames a second are 60.05 on average, and uneven: where one of each sixtieth of a second is kept, one
+# in seven would be lost. So much above the cap nothing is dropped.
+NEARLY = Fraction(102, 100)
 # Players wait for a keyframe to start, seek and switch at; encoders place one at least each 250 frames.
 COPY_KEYFRAME_GAP = 12.0
 # Below a top that is no size of the ladder, a rung this close to it would save a viewer next to nothing.
@@ -37,7 +40,7 @@ def encoded(media: Media, profile: Profile) -> VideoPlan:
         raise ValueError("there is no picture to plan for")
     width, height = _fit(*displayed(track), short_side=profile.ladder[0])
     preset, crf = PRESETS[profile.quality]
-    is_too_fast = track.frame_rate is not None and track.frame_rate > profile.max_frame_rate
+    is_too_fast = track.frame_rate is not None and track.frame_rate > profile.max_frame_rate * NEARLY
     rate = Fraction(profile.max_frame_rate) if is_too_fast else None
     max_rate = _max_rate(min(width, height), rate or track.frame_rate)
     return VideoPlan("encode", width, height, track.interlaced, rate, preset, crf, max_rate)
@@ -93,7 +96,7 @@ def is_copyable(media: Media, track: VideoTrack, profile: Profile) -> bool:
         and track.level is not None
         and track.level <= level
         and track.frame_rate is not None
-        and track.frame_rate <= profile.max_frame_rate
+        and track.frame_rate <= profile.max_frame_rate * NEARLY
         and rate is not None
         and rate <= _max_rate(min(width, height), track.frame_rate)
     )
