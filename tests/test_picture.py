@@ -92,6 +92,17 @@ def test_a_mirrored_clip_is_never_copied_and_comes_out_mirrored(tmp_path: Path) 
     assert luma(frame, 80, 90) < luma(first(tmp_path / "flat.mp4"), 80, 90) - 10
 
 
+def test_a_clip_that_is_turned_by_no_quarter_looks_the_same_in_every_size(tmp_path: Path) -> None:
+    run("-f", "lavfi", "-i", HALVES, *H264, str(tmp_path / "flat.mp4"))
+    turned = ("-display_rotation", "45", "-i", str(tmp_path / "flat.mp4"))
+    run(*turned, "-c", "copy", str(tmp_path / "tilted.mp4"))
+
+    planned, made = film(tmp_path / "tilted.mp4")
+
+    assert planned.video.mode == "encode"  # as the smaller sizes are; a copy would keep its matrix
+    assert first(made.path).rotation == 0
+
+
 def test_combed_pictures_that_nobody_called_interlaced_are_found_and_mended(tmp_path: Path) -> None:
     bar = "color=0x202020:size=320x180:rate=50:duration=1[a];color=0x909090:size=40x180:rate=50:duration=1[b]"
     graph = f"{bar};[a][b]overlay=x='mod(n*7\\,280)',interlace=lowpass=0,setfield=prog"

@@ -51,6 +51,7 @@ class VideoTrack:
     has_odd_aspect: bool = False
     bottom_first: bool = False  # interlaced without a word: the lower field was taken first
     is_cropped: bool = False  # the container has something cut off the coded picture; sizes are without it
+    is_tilted: bool = False  # to be turned by what is no quarter; `rotation` is the nearest one
     decoder: str | None = None  # ffmpeg's name of a decoder that sees more than the usual one
 
     @property

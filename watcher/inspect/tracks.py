@@ -11,6 +11,8 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}")
 MOST_ASPECT = 10  # pixels ten times wider than high: beyond it the number is an error, not a lens
 
+TILTED = 1  # degrees from a quarter turn; ffmpeg tilts a picture by more than that
+
 
 def video(track: dict[str, Any], found: dict[str, Any]) -> VideoTrack:
     """Return the facts of the main picture, of which `found` holds the first, decoded."""
@@ -49,6 +51,7 @@ def video(track: dict[str, Any], found: dict[str, Any]) -> VideoTrack:
         bottom_first=picture["is_bottom_first"],
         decoder=decoder,
         is_cropped=bool(crop_width or crop_height),
+        is_tilted=TILTED < picture["rotation"] % 90 < 90 - TILTED,
     )
 
 

@@ -87,7 +87,9 @@ def is_copyable(media: Media, track: VideoTrack, profile: Profile) -> bool:
         and track.pixel_format == "yuv420p"  # not yuvj420p: full range is shown wrong by some players
         and track.sample_aspect == 1
         and track.rotation == 0
-        and not (track.mirrored or track.has_alpha or track.has_odd_aspect or track.is_cropped)
+        and not (
+            track.mirrored or track.has_alpha or track.has_odd_aspect or track.is_cropped or track.is_tilted
+        )
         and not track.has_other_colours
         and not track.interlaced
         and track.hidden == 0  # a copy would show what was trimmed away

@@ -5,7 +5,8 @@ before the output made from it, so that the blame falls where it belongs. One mo
 for what they share. An exit code of 0 proves nothing: ffmpeg ends so when its input is cut in half.
 
 source (every step)   all bytes arrived; as many packets as its index promises, none missing; it ends no more than
-                      1 s before its container says (muxers add a preroll, or count subtitles: 0.5 s was seen); no
+                      1 s before its container says (muxers add a preroll, or count subtitles: 0.5 s was seen),
+                      the last frame of an indexed track apart, which may be shorter than the others; no
                       picture that cannot be decoded or is corrupt; what is copied is decoded for that, here or for
                       a smaller rung, but for its keyframes alone where one size was asked for: between them it
                       shows only where the units of a packet do not fill it. Of sound one packet in a hundred
