@@ -10,7 +10,7 @@ from house import clip, wait_for
 from test_steps import Floor, open_floor
 
 from watcher import ledger, localb2, source, stats
-from watcher.models import OutputKind, StepStatus
+from watcher.models import OutputKind, StepKind, StepStatus
 
 H264 = (
     "-c:v",
@@ -91,6 +91,91 @@ def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
         thread.join()
         assert floor.step("audio").status == StepStatus.COMPLETED
         assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
+
+
+@pytest.mark.parametrize("growing", ["copy", "audio"])
+def test_no_playlist_of_a_failed_film_names_what_went_with_its_failed_step(
+    tmp_path: Path, b2: localb2.LocalB2, growing: str
+) -> None:
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=1))
+        floor.sweep()
+        floor.work("inspect", "audio" if growing == "copy" else "copy")
+        claim = floor.claim(growing)
+        assert ledger.publish(floor.shop.db, claim, outputs=[part_of(claim)], now=floor.now)
+        floor.work("announce")
+        before = floor.house.rows()["film.mp4"]["hls"]
+
+        ledger.fail(
+            floor.shop.db, claim, code="source_damaged", detail="", hint="", retry_at=None, now=floor.now
+        )
+        floor.clear_away()
+
+        assert before is not None
+        assert floor.house.rows()["film.mp4"]["hls"] is None
+        assert not [name for name in floor.house.objects() if name.endswith(".m3u8")]
+
+
+def test_a_film_that_failed_elsewhere_plays_as_far_as_it_is_made(tmp_path: Path, b2: localb2.LocalB2) -> None:
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=1))
+        floor.sweep()
+        floor.work("inspect", "copy", "audio", "announce")
+        before = floor.house.rows()["film.mp4"]["hls"]
+
+        claim = floor.claim("stills")
+        ledger.fail(floor.shop.db, claim, code="bug", detail="", hint="", retry_at=None, now=floor.now)
+
+        assert before is not None
+        assert floor.house.rows()["film.mp4"]["hls"] == before
+
+
+def test_what_an_earlier_run_made_plays_on_when_a_later_one_fails(
+    tmp_path: Path, b2: localb2.LocalB2
+) -> None:
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=1))
+        floor.sweep()
+        floor.work_to_the_end()
+        before = floor.house.rows()["film.mp4"]["hls"]
+        ledger.requeue(floor.shop.db, ids=[1], from_scratch=True, now=floor.now)
+        floor.work("inspect")
+        claim = floor.claim("copy")
+
+        ledger.fail(floor.shop.db, claim, code="bug", detail="", hint="", retry_at=None, now=floor.now)
+
+        assert before is not None
+        assert floor.house.rows()["film.mp4"]["hls"] == before
+
+
+def part_of(claim: ledger.Claim) -> ledger.NewOutput:
+    """Return the first part of a growing step, as it would be recorded."""
+    is_sound = claim.kind == StepKind.AUDIO
+    return ledger.NewOutput(
+        kind=OutputKind.AUDIO_PART if is_sound else OutputKind.VIDEO_PART,
+        ordinal=0,
+        rung=None if is_sound else 180,
+        bucket="watcher-demo",
+        name=f"transcoded/film.mp4/parts/{claim.token}.mp4",
+        file_id=f"id-{claim.token}",
+        size_bytes=1100,
+        sha1="0" * 40,
+        content_type="video/mp4",
+        width=None if is_sound else 320,
+        height=None if is_sound else 180,
+        duration_seconds=1.0,
+        frames=None,
+        byte_ranges={
+            "codec": "mp4a.40.2" if is_sound else "avc1.42c00c",
+            "init_size": 100,
+            "init_digest": "0",
+            "starts_at_seconds": 0.0,
+            "segments": [[100, 1000, 1.0]],
+        },
+    )
 
 
 def asked_after(claim: ledger.Claim, heard: list[tuple[str, object]]) -> list[object]:

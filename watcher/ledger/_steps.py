@@ -189,13 +189,25 @@ def update_progress(connection: Connection, video_id: int, now: datetime) -> Non
 def end_video(
     connection: Connection, video_id: int, status: VideoStatus, now: datetime, **values: Any
 ) -> None:
-    """Give an unfinished video one of its ends, and cancel what was still to do for it."""
+    """Give an unfinished video one of its ends, and cancel what was still to do for it.
+
+    What steps that publish as they grow had published goes with them when they end unfinished, and so must the
+    playlists that name it.
+    """
     connection.execute(
         update(Video)
         .where(Video.id == video_id, Video.status.in_(UNFINISHED))
         .values(status=status, updated_at=now, **values)
     )
     cancel(connection, video_id, now)
+    is_growing = select(Step.id).where(
+        Step.video_id == video_id,
+        Step.kind.in_((StepKind.COPY, StepKind.AUDIO)),
+        Step.status != StepStatus.COMPLETED,
+    )
+    run = select(Video.run).where(Video.id == video_id).scalar_subquery()
+    playlists = Output.kind.in_((OutputKind.HLS, OutputKind.PLAYLIST))
+    retire(connection, now, Output.video_id == video_id, Output.run == run, playlists, is_growing.exists())
 
 
 def label(kind: str, ordinal: int) -> str:
