@@ -1,6 +1,7 @@
 """Opening, upgrading and copying the database."""
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -197,6 +198,26 @@ def test_a_backup_beside_the_log_of_the_database_before_it_is_not_opened(tmp_pat
     assert not database.is_restored(engine)
     engine.dispose()
     reader.dispose()
+
+
+def test_a_backup_that_was_gone_on_with_has_a_log_of_its_own_however_old_it_is(tmp_path: Path) -> None:
+    file, url = tmp_path / "watcher.db", f"sqlite:///{tmp_path}/watcher.db"
+    engine = database.open_for_writing(url)
+    database.upgrade(engine)
+    database.backup(engine, tmp_path / "backup.db")
+    engine.dispose()
+    (tmp_path / "backup.db").rename(file)
+
+    engine = database.open_for_writing(url)
+    count_a_call(engine)
+    with closing(engine.raw_connection()) as raw, closing(raw.cursor()) as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # as SQLite does of itself, after a thousand pages
+    log = tmp_path / "watcher.db-wal"
+    assert log.stat().st_size
+    assert log.stat().st_mtime <= file.stat().st_ctime
+    database.open_for_writing(url).dispose()
+    assert database.is_restored(engine)
+    engine.dispose()
 
 
 def test_a_writer_begins_immediately_and_waits_for_the_disk(tmp_path: Path) -> None:

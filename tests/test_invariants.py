@@ -169,6 +169,25 @@ def test_films_that_do_not_play_and_playlists_that_name_nothing_are_found(made: 
     assert any("audio.m3u8 names" in what and "which is not recorded" in what for what in told)
 
 
+def test_a_completed_film_whose_playlist_has_no_end_is_found_and_not_waited_for(
+    made: Made, there: dict[str, str], tmp_path: Path
+) -> None:
+    name = "transcoded/film.mov/audio.m3u8"
+    growing = tmp_path / "growing"
+    made.house.bucket.download(there[name], growing, beat=Beat())
+    growing.write_text(growing.read_text().replace("#EXT-X-ENDLIST", ""))
+    stored = made.house.bucket.upload(
+        growing, name, content_type="application/vnd.apple.mpegurl", info={}, beat=Beat()
+    )
+    found = check(
+        made,
+        tmp_path,
+        f"UPDATE outputs SET file_id = '{stored.file_id}', size_bytes = {stored.size_bytes} WHERE name = '{name}'",
+        films=1,
+    )
+    assert f"{name} is not finished" in [broken.what for broken in found]
+
+
 def test_scratch_folders_and_processes_are_found_when_nobody_works(made: Made) -> None:
     with workshop.opened(config.load(made.house.environment)):
         found = invariants.check(made.site, is_settled=True, films=0)

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -271,6 +272,24 @@ def test_an_intermediate_that_somebody_deleted_is_not_taken_for_a_deleted_source
     assert ledger.requeue(floor.shop.db, ids=[1], from_scratch=True, now=floor.now).requeued == (1,)
     floor.work_to_the_end()
     assert floor.video().status == "completed"
+
+
+@pytest.mark.parametrize("changed", ["prefix", "bucket"])
+def test_parts_that_lie_elsewhere_since_the_settings_were_changed_make_no_playlist(
+    floor: Floor, changed: str
+) -> None:
+    floor.work("inspect", "video", "stills", "audio", "storyboard")
+    claim = floor.claim("package")
+    other = (
+        replace(floor.shop, output_prefix="other/")
+        if changed == "prefix"
+        else replace(floor.shop, target=replace(floor.shop.target, name="another"))
+    )
+    steps.perform(claim, other, Beat(), clock=lambda: floor.now)
+    video = floor.video()
+    assert (video.status, video.error_code) == ("failed", "part_lost")
+    assert "OUTPUT_PREFIX or OUTPUT_BUCKET_NAME was changed" in video.error
+    assert "requeue" in video.hint
 
 
 def test_a_stop_hands_the_step_back_at_once_and_does_not_count(floor: Floor) -> None:

@@ -89,6 +89,9 @@ def open_for_writing(url: str) -> Engine:
         connection.execute(f"PRAGMA journal_mode={mode}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == places.FROM_BACKUP:
+            connection.execute(f"PRAGMA user_version={places.RESTORED}")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file itself is looked at
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -227,7 +230,10 @@ def backup(engine: Engine, target: Path) -> None:
 def is_restored(engine: Engine) -> bool:
     """Whether this database is a backup that was put into place, and nobody has looked at the bucket since."""
     with engine.connect() as connection:
-        return connection.exec_driver_sql("PRAGMA user_version").scalar() == places.FROM_BACKUP
+        return connection.exec_driver_sql("PRAGMA user_version").scalar() in (
+            places.FROM_BACKUP,
+            places.RESTORED,
+        )
 
 
 def note_repaired(engine: Engine) -> None:

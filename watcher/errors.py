@@ -92,7 +92,7 @@ CODES: dict[str, Code] = {
         "Please report it with the log lines of this video.",
     ),
     "part_lost": Code(
-        "an intermediate object was deleted from the output bucket before it was used",
+        "an intermediate object was deleted, or OUTPUT_PREFIX or OUTPUT_BUCKET_NAME changed, before it was used",
         True,
         "`watcher requeue ID --from-scratch` makes it again; keep lifecycle rules off OUTPUT_PREFIX.",
     ),

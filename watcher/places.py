@@ -8,7 +8,9 @@ from pathlib import Path
 
 from watcher.errors import Misconfigured, Outage
 
-FROM_BACKUP = 1  # SQLite's user_version, which is 0 in a database that was never a backup
+# SQLite's user_version, which is 0 in a database that was never a backup.
+FROM_BACKUP = 1
+RESTORED = 2  # opened to be written to since: the log beside it is its own
 # Where SQLite keeps it: https://www.sqlite.org/fileformat.html#the_database_header
 _HEADER_BYTES, _USER_VERSION = 100, slice(60, 64)
 

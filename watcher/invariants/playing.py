@@ -13,6 +13,7 @@ from watcher.invariants.broken import Broken
 from watcher.models import OutputKind
 
 _PLAYED = (OutputKind.MP4, OutputKind.HLS)
+_END = "#EXT-X-ENDLIST"
 # The bucket is not only ours to write to.
 _OPENED = ("-protocol_whitelist", "file", "-format_whitelist", "hls,mov")
 
@@ -36,6 +37,9 @@ def check(story: stats.Story, target: bucket.Bucket, *, prefix: str, binary: Pat
                 text = (folder / output.name.removeprefix(place)).read_text(encoding="utf-8")
                 for what in _references(text, place, live):
                     yield Broken("unplayable", f"{output.name} {what}", story.video.id)
+                if output.kind == OutputKind.PLAYLIST and _END not in text.splitlines():
+                    yield Broken("unplayable", f"{output.name} is not finished", story.video.id)
+                    return  # a player would wait for more of it for ever
         for output in live.values():
             if output.kind in _PLAYED:
                 why = _play(folder, output.name.removeprefix(place), output.frames, binary)

@@ -21,6 +21,7 @@ class Part:
     kind: str
     ordinal: int
     rung: int | None
+    bucket: str
     file_id: str
     name: str
     size_bytes: int

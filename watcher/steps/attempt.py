@@ -162,3 +162,15 @@ def check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
     found = [part.ordinal for part in parts]
     if not found or found != list(range(expected)):
         raise Failure("output_invalid", f"of {expected} parts only these are recorded: {found}")
+
+
+def check_place(attempt: Attempt, parts: Sequence[stats.Part]) -> None:
+    """Raise unless all parts lie where the playlists that name them go: the settings may have changed meanwhile."""
+    here = attempt.shop.target.name
+    for part in parts:
+        if part.bucket != here or not part.name.startswith(attempt.place):
+            raise Failure(
+                "part_lost",
+                f"{part.name!r} lies in the bucket {part.bucket!r}, and the playlists go to {attempt.place!r}"
+                f" in {here!r}: OUTPUT_PREFIX or OUTPUT_BUCKET_NAME was changed before the video was complete",
+            )

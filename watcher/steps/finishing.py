@@ -7,7 +7,7 @@ from watcher import crashpoint, encode, ledger, log, names, publish, stats
 from watcher.errors import Failure
 from watcher.models import OutputKind
 from watcher.steps import texts
-from watcher.steps.attempt import Attempt, check_ordinals
+from watcher.steps.attempt import Attempt, check_ordinals, check_place
 
 _log = log.get()
 
@@ -16,6 +16,7 @@ def announce(attempt: Attempt) -> bool:
     """Publish playlists of what plays without a gap from the start; False when the step was lost."""
     claim, shop = attempt.claim, attempt.shop
     parts = stats.parts(shop.readings, claim.video_id)
+    check_place(attempt, parts)
     seen = {part.file_id for part in parts}
     outputs = texts.publish_playlists(attempt, parts, is_final=False)
     is_first = not any(row.kind == OutputKind.HLS for row in stats.outputs(shop.readings, claim.video_id))
@@ -32,6 +33,7 @@ def package(attempt: Attempt) -> bool:
     """Stitch the MP4, publish it, the poster, the storyboard and the final playlists, and complete the video."""
     claim, shop, beat = attempt.claim, attempt.shop, attempt.beat
     parts = stats.parts(shop.readings, claim.video_id)
+    check_place(attempt, parts)
     lost = stats.losses(shop.readings, claim.video_id)
     is_whole = not lost and attempt.facts.cut is None
     film = encode.package(
