@@ -432,6 +432,54 @@ def test_sound_without_an_output_is_not_waited_for(town: Town) -> None:
     assert town.step(video_id, "announce")["status"] == "pending"
 
 
+def announced(town: Town, *, is_heard: bool) -> int:
+    """Have a new film announced whose sound is whole, or begun."""
+    video_id = town.videos["b1", "new"] = town.upload("b1", "new.mov")
+    found_out(town.db, town.claim("b1", "new", StepKind.INSPECT))
+    video = town.claim("b1", "new", StepKind.VIDEO)
+    assert ledger.finish(town.db, video, outputs=[output(video, OutputKind.VIDEO_PART)], now=NOW)
+    audio = town.claim("b1", "new", StepKind.AUDIO)
+    record = ledger.finish if is_heard else ledger.publish
+    assert record(town.db, audio, outputs=[output(audio, OutputKind.AUDIO_PART)], now=NOW)
+    announce = town.claim("b1", "new", StepKind.ANNOUNCE)
+    playlists = [output(announce, OutputKind.HLS), output(announce, OutputKind.PLAYLIST)]
+    seen = {row["file_id"] for row in town.rows("outputs")}
+    assert ledger.finish_announce(town.db, announce, outputs=playlists, seen=seen, now=NOW)
+    return video_id
+
+
+def live(town: Town, video_id: int) -> set[str]:
+    return {row["kind"] for row in town.rows("outputs", f"video_id = {video_id} AND obsolete_at IS NULL")}
+
+
+def test_a_film_whose_picture_fails_keeps_its_playlists(town: Town) -> None:
+    video_id = announced(town, is_heard=True)
+
+    end(town.db, town.claim("b1", "new", StepKind.VIDEO), "source_damaged")
+
+    assert live(town, video_id) == {"video_part", "audio_part", "hls", "playlist"}
+
+
+def test_a_film_whose_sound_fails_loses_its_playlists_and_keeps_its_picture(town: Town) -> None:
+    video_id = announced(town, is_heard=False)
+
+    end(town.db, town.claims["b1", "new", StepKind.AUDIO], "source_damaged")
+
+    assert live(town, video_id) == {"video_part"}
+
+
+def test_a_film_made_again_whose_sound_fails_keeps_the_playlists_that_it_had(town: Town) -> None:
+    video_id = town.videos["b1", "completed"]
+    before = live(town, video_id)
+    ledger.requeue(town.db, ids=[video_id], from_scratch=True, now=NOW)
+    found_out(town.db, town.claim("b1", "completed", StepKind.INSPECT))
+
+    end(town.db, town.claim("b1", "completed", StepKind.AUDIO), "source_damaged")
+
+    assert "hls" in before
+    assert live(town, video_id) == before
+
+
 def test_announce_is_due_again_only_for_more_of_its_own_film(town: Town) -> None:
     claim = town.claims["b1", "running", StepKind.ANNOUNCE]
     seen = {row["file_id"] for row in town.rows("outputs", f"video_id = {claim.video_id}")}
