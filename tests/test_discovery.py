@@ -1,7 +1,7 @@
 """Discovery: every current version in the bucket becomes one video, whatever the listing meets on its way."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from b2sdk import v3
 
 from watcher import bucket as door
-from watcher import database, discovery, ledger, localb2, names, stats
+from watcher import crashpoint, database, discovery, ledger, localb2, names, stats
 from watcher.beat import Beat
 from watcher.errors import Outage
 
@@ -375,6 +375,7 @@ def test_pages_in_any_order_and_repeated_give_the_same_videos(watch: Watch, seed
             cursor=None,
             seen=5,
             transactions={},
+            as_of=0,
             now=NOW,
         )
     assert watch.found == sorted(entry.name for entry in listed)
@@ -383,22 +384,52 @@ def test_pages_in_any_order_and_repeated_give_the_same_videos(watch: Watch, seed
         assert connection.exec_driver_sql("SELECT count(*) FROM steps").scalar() == 20
 
 
-def test_a_stale_page_that_is_recorded_late_is_put_right_by_the_next_sweep(watch: Watch) -> None:
+def in_between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen once, when a page was listed and is not yet recorded."""
+    moments = iter([happens])
+
+    def here(name: str) -> None:
+        if name == "list":
+            next(moments, lambda: None)()
+
+    monkeypatch.setattr(crashpoint, "here", here)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "new"])
+def test_a_page_that_is_recorded_late_brings_no_version_back_over_a_newer_one(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
     (old,) = watch.put("film.mov")
-    stale = watch.bucket.list_page(prefix="", cursor=None, count=3).entries[0]
-    (new,) = watch.put("film.mov")
+    if is_known:
+        watch.sweep()
+    newer = []
+
+    def another_daemon_finds_a_newer_one() -> None:
+        newer.extend(watch.put("film.mov"))
+        watch.sweep()
+
+    in_between(monkeypatch, another_daemon_finds_a_newer_one)
+    assert watch.page().new == 0
+    now = {newer[0]: ("pending", None)} | ({old: ("cancelled", "superseded")} if is_known else {})
+    assert watch.statuses() == now
+    assert watch.sweep() == 0
+    assert watch.statuses() == now
+
+
+def test_a_page_that_is_recorded_late_shows_nothing_that_was_hidden_since(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (film,) = watch.put("film.mov")
     watch.sweep()
-    ledger.record_page(  # as another daemon would that had listed it before
-        watch.db,
-        bucket_id=watch.bucket.id,
-        bucket="watcher-demo",
-        prefix="",
-        found=[ledger.Found(stale.file_id, stale.name, stale.size_bytes, "video/mp4", None, NOW)],
-        unread=[],
-        cursor=None,
-        seen=1,
-        transactions={},
-        now=NOW,
-    )
-    watch.sweep()
-    assert watch.statuses() == {old: ("cancelled", "superseded"), new: ("pending", None)}
+
+    def another_daemon_notices_that_it_is_hidden() -> None:
+        watch.user.hide_file("film.mov")
+        watch.sweep()
+        watch.sweep()
+
+    in_between(monkeypatch, another_daemon_notices_that_it_is_hidden)
+    assert watch.page().new == 0
+    assert watch.statuses() == {film: ("cancelled", "source_hidden")}
+    watch.user.unhide_file("film.mov")
+    assert watch.sweep() == 1
+    assert watch.statuses() == {film: ("pending", None)}

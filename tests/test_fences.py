@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
-from watcher import database, ledger
+from watcher import database, ledger, stats
 from watcher.ledger import _steps
 from watcher.models import OutputKind, StepKind
 
@@ -67,6 +67,7 @@ class Town:
             "cursor": None,
             "seen": len(found),
             "transactions": {},
+            "as_of": stats.last_event(self.db),
             "now": NOW,
         }
         return ledger.record_page(self.db, bucket_id=bucket, bucket=bucket, found=found, **{**asked, **more})
@@ -366,6 +367,24 @@ def test_a_new_version_ends_the_old_one_of_its_bucket_and_name_and_no_other(town
 def test_a_file_id_of_another_bucket_is_a_video_of_its_own(town: Town) -> None:
     town.page("b1", listed("once.mov", "same"))
     assert town.page("b2", listed("once.mov", "same")).new == 1
+
+
+def test_what_became_known_of_a_name_says_nothing_of_others_and_of_other_buckets(town: Town) -> None:
+    as_of = stats.last_event(town.db)
+    town.upload("b1", "running.mov", "newer")
+    late = {state: listed(f"{state}.mov", "late") for state in ("running", "cancelled")}
+
+    assert town.page("b1", late["running"], as_of=as_of).new == 0
+    assert town.page("b2", late["running"], as_of=as_of).new == 1
+    assert town.page("b1", late["cancelled"], as_of=as_of).new == 1
+
+
+def test_what_work_on_a_deleted_version_tells_meanwhile_keeps_no_older_one_away(town: Town) -> None:
+    town.videos["b1", "newer"] = town.upload("b1", "pending.mov", "newer")
+    as_of = stats.last_event(town.db)
+    town.claim("b1", "newer", StepKind.INSPECT)
+
+    assert town.page("b1", listed("pending.mov"), as_of=as_of).new == 1
 
 
 def test_what_an_earlier_run_published_outlives_the_next_runs_end(town: Town) -> None:

@@ -41,6 +41,7 @@ def record(
         cursor=cursor,
         seen=len(entries),
         transactions={"C": 1},
+        as_of=stats.last_event(db),
         now=now,
     )
 
@@ -383,7 +384,7 @@ def test_an_entry_that_cannot_be_read_is_kept_once(db: Engine) -> None:
     page = {"bucket_id": "b1", "bucket": "videos", "prefix": "", "found": [], "cursor": None, "seen": 1}
     for expected in (1, 0):
         recorded = ledger.record_page(
-            db, **page, unread=[("f1", "x", "{raw}", "bad time")], transactions={}, now=NOW
+            db, **page, unread=[("f1", "x", "{raw}", "bad time")], transactions={}, as_of=0, now=NOW
         )
         assert recorded.quarantined == expected
     assert [row.why for row in stats.quarantined(db)] == ["bad time"]

@@ -100,6 +100,7 @@ def sweep(
 
 def page(db: Engine, readings: Engine, watched: Watched, *, now: datetime) -> PageSeen:
     """List and record one page. Raises Outage when B2 does not answer; then nothing was recorded."""
+    as_of = stats.last_event(readings)
     listed = watched.bucket.list_page(
         prefix=watched.prefix, cursor=_cursor(readings, watched), count=PAGE_ENTRIES
     )
@@ -126,6 +127,7 @@ def page(db: Engine, readings: Engine, watched: Watched, *, now: datetime) -> Pa
         cursor=listed.cursor,
         seen=listed.listed,
         transactions=watched.account.take_transactions(),
+        as_of=as_of,
         now=now,
     )
     if recorded.new or recorded.superseded:

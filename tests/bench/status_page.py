@@ -27,7 +27,7 @@ import crowd
 from house import BUCKET
 from serving import served
 
-from watcher import config, daemon, database, ledger, localb2
+from watcher import config, daemon, database, ledger, localb2, stats
 
 ROUNDS = 100
 GOAL_MS = 50
@@ -168,6 +168,7 @@ def _write(url: str) -> None:
                 cursor="more",
                 seen=20,
                 transactions={"C": 1},
+                as_of=stats.last_event(db),
                 now=now,
             )
             claim = ledger.claim(db, worker="bench", now=now, lease=LEASE)

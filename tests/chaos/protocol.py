@@ -112,6 +112,7 @@ class Protocol(RuleBasedStateMachine):
             cursor=None,
             seen=len(current),
             transactions={"C": 1},
+            as_of=stats.last_event(self.readings),
             now=self.now,
         )
         for name, file_id in current.items():

@@ -16,6 +16,7 @@ from watcher.models import (
     SOURCE_HIDDEN,
     SUPERSEDED,
     UNFINISHED,
+    Event,
     Quarantined,
     Scan,
     Transaction,
@@ -26,6 +27,8 @@ from watcher.models import (
 # A version that ended for one of these reasons is made again when it is listed again. A deleted one never is:
 # B2 does not give a file id twice.
 _MAY_RETURN = (SUPERSEDED, SOURCE_HIDDEN)
+# What is told of a video when it becomes known which version its name shows.
+_SHOWN_OR_GONE = ("discovered", "revived", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,20 @@ def record_page(
     cursor: str | None,
     seen: int,
     transactions: Mapping[str, int],
+    as_of: int,
     now: datetime,
 ) -> Recorded:
     """Record one listed page in one transaction: new videos, their predecessors' end, the cursor, the calls.
 
     `unread` holds (file id, name, raw text, why); `cursor` is the server's for the next page, None at the sweep's
-    end; `seen` counts all objects of the page, ours included. Safe to repeat, in any order.
+    end; `seen` counts all objects of the page, ours included. `as_of` is the newest event (`stats.last_event`)
+    from before the page was asked for: what became known since of a name is newer than what the page says of it,
+    which is left to the next sweep. Safe to repeat, in any order.
     """
     with db.begin() as connection:
+        # In the order of events: neither the clocks of two daemons nor the times of uploads can be compared.
+        newer = _told_since(connection, as_of)
+        found = [entry for entry in found if (bucket_id, entry.name) not in newer]
         found = list(
             {entry.file_id: entry for entry in found}.values()
         )  # one listed twice would fail the page
@@ -100,6 +109,17 @@ def count_transactions(db: Engine, transactions: Mapping[str, int], *, now: date
     if transactions:
         with db.begin() as connection:
             _count(connection, transactions, now)
+
+
+def _told_since(connection: Connection, as_of: int) -> set[tuple[str, str]]:
+    """Return bucket and name of what another page, or a look into B2, told something of since the event `as_of`."""
+    # The bucket is no condition: SQLite would go through all videos of the bucket instead of these few events.
+    told = connection.execute(
+        select(Video.bucket_id, Video.name)
+        .join(Event, Event.video_id == Video.id)
+        .where(Event.id > as_of, Event.what.in_(_SHOWN_OR_GONE))
+    )
+    return {(row.bucket_id, row.name) for row in told}
 
 
 def _known(connection: Connection, bucket_id: str, file_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:

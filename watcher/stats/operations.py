@@ -177,6 +177,12 @@ def last_sweep(db: Engine) -> datetime | None:
         return connection.execute(select(func.max(Scan.swept_at))).scalar()
 
 
+def last_event(db: Engine) -> int:
+    """Return the number of the newest event of all videos; 0 before the first."""
+    with db.begin() as connection:
+        return connection.execute(select(func.coalesce(func.max(Event.id), 0))).scalar_one()
+
+
 def transactions(db: Engine, *, day: str) -> dict[str, int]:
     """Return the B2 calls of a UTC day (YYYY-MM-DD) by class."""
     with db.begin() as connection:
