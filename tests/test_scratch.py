@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from watcher import scratch
-from watcher.errors import Misconfigured, Outage
+from watcher.errors import Failure, Misconfigured, Outage, Skip, Stopped
 from watcher.scratch import Scratch
 
 HOME = Path(__file__).parent.parent
@@ -147,7 +147,44 @@ def test_a_full_disk_is_an_outage_whichever_folder_it_hits_first(
 
 def test_a_scratch_folder_that_was_swept_away_is_no_videos_fault(tmp_path: Path) -> None:
     with Scratch(tmp_path) as own:
+        own.demand_in_place()
         scratch.shutil.rmtree(tmp_path / own.worker)
-        with pytest.raises(Outage, match=own.worker), own.attempt(1, "token"):
+        with pytest.raises(Outage, match=own.worker) as caught, own.attempt(1, "token"):
             pass
+        assert caught.value.code == "scratch_gone"
+        with pytest.raises(Outage, match=own.worker):
+            own.demand_in_place()
         assert not (tmp_path / own.worker).exists()  # made again without its lock it would look dead
+
+
+def bereft(own: Scratch, error: Exception) -> None:
+    """Begin an attempt that loses its folder and meets an error."""
+    with own.attempt(1, "token") as folder:
+        folder.rmdir()  # what deletes the whole begins with what lies deepest
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), Skip("not_a_video", "no file"), Failure("bug", "none")]
+)
+def test_what_an_attempt_met_without_its_folder_is_put_down_to_that(tmp_path: Path, error: Exception) -> None:
+    with Scratch(tmp_path) as own:
+        with pytest.raises(type(error)), own.attempt(1, "token"):
+            raise error
+        with pytest.raises(Outage, match=own.worker) as caught:
+            bereft(own, error)
+        assert caught.value.code == "scratch_gone"
+
+
+def test_an_attempt_that_was_stopped_stays_so_without_its_folder(tmp_path: Path) -> None:
+    with Scratch(tmp_path) as own, pytest.raises(Stopped):
+        bereft(own, Stopped())
+
+
+def test_a_lock_that_another_file_took_the_place_of_is_gone(tmp_path: Path) -> None:
+    with Scratch(tmp_path) as own:
+        lock = tmp_path / own.worker / "lock"
+        lock.rename(lock.with_name("before"))
+        lock.write_bytes(b"")
+        with pytest.raises(Outage, match="was deleted"):
+            own.demand_in_place()

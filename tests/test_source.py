@@ -316,3 +316,11 @@ def test_blocks_that_are_in_use_are_not_forgotten(film: Film) -> None:
     with film.open() as opened:
         assert ask(opened.url)[2] == film.data
     assert film.fetched == 6
+
+
+def test_a_videos_folder_that_was_deleted_is_not_made_again(film: Film) -> None:
+    film.put(1)
+    film.folder = film.folder.parent / "deleted" / "v1" / "blocks"
+    with pytest.raises(FileNotFoundError), film.open():
+        pass
+    assert not film.folder.parent.parent.exists()  # a worker's, which without its lock would look dead

@@ -127,10 +127,11 @@ class Daemon:
     def wait(self, *, until_idle: bool = False, tick: Callable[[], None] | None = None) -> bool:
         """Block until `stop` is called: False; or with `until_idle` until a sweep found nothing unfinished: True.
 
-        Raises what `database.demand_in_place` raises.
+        Raises what `database.demand_in_place` and `Scratch.demand_in_place` raise.
         """
         while not self._stopping.wait(0.2):
             database.demand_in_place(self._shop.db)
+            self._shop.scratch.demand_in_place()
             if tick is not None:
                 tick()
             pauses.through(self._heed_the_clock)

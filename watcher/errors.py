@@ -127,6 +127,11 @@ CODES: dict[str, Code] = {
         False,
         "Free space, or point SCRATCH_DIR at a larger disk.",
     ),
+    "scratch_gone": Code(
+        "the scratch folder, or part of it, was deleted while it was in use",
+        False,
+        "Keep whatever deletes old files, as in /tmp, off SCRATCH_DIR, and start again; a service manager does.",
+    ),
 }
 
 # Codes that an Outage carries: they end no attempt.
@@ -138,6 +143,7 @@ WORLD = frozenset(
         "b2_cap_exceeded",
         "database_unavailable",
         "disk_full",
+        "scratch_gone",
     )
 )
 

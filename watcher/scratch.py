@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
-from watcher.errors import Misconfigured, Outage
+from watcher import places
+from watcher.errors import Misconfigured, Outage, Stopped
 
 _LOCK = "lock"
 # Folders of ours, and no others that may lie in the same place.
@@ -31,6 +32,7 @@ class Scratch:
         self.worker = f"watcher-{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
         self._folder = root / self.worker
         self._lock: IO[bytes] | None = None
+        self._locked: tuple[int, int] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -43,6 +45,7 @@ class Scratch:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             (fresh / f".{_LOCK}").rename(fresh / _LOCK)
             fresh.rename(self._folder)
+            self._locked = places.identity(self._folder / _LOCK)
         except OSError as error:
             if self._lock is not None:
                 self._lock.close()
@@ -59,6 +62,17 @@ class Scratch:
         if self._lock is not None:
             self._lock.close()
 
+    def demand_in_place(self) -> None:
+        """Raise Outage when the folder was deleted, or its lock: other daemons take this one for dead then.
+
+        There is no going on: whatever was made again in its place would have no lock.
+        """
+        if places.identity(self._folder / _LOCK) != self._locked:
+            raise self._gone()
+
+    def _gone(self) -> Outage:
+        return Outage("scratch_gone", f"{str(self._folder)!r} was deleted while it was in use, or part of it")
+
     def video(self, video_id: int) -> Path:
         """Return the folder that the steps of a video share; made when first asked for."""
         path = self._folder / f"v{video_id}"
@@ -67,14 +81,25 @@ class Scratch:
 
     @contextlib.contextmanager
     def attempt(self, video_id: int, token: str) -> Iterator[Path]:
-        """Give one attempt an empty folder, and remove it with all it holds."""
+        """Give one attempt an empty folder, and remove it with all it holds.
+
+        Whatever an attempt meets that was deprived of its folder becomes an Outage.
+        """
         try:
             path = self.video(video_id) / token
             path.mkdir()
         except OSError as error:
+            self.demand_in_place()
             raise Outage("disk_full", f"could not make a scratch folder: {error}") from error
         try:
             yield path
+        except Stopped:
+            raise
+        except Exception as error:
+            self.demand_in_place()
+            if not path.exists():
+                raise self._gone() from error
+            raise
         finally:
             shutil.rmtree(path, ignore_errors=True)
 

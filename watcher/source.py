@@ -52,7 +52,7 @@ class _Blocks:
         self._pool = pool
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[Path]] = OrderedDict()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
 
     def open(self, number: int, *, ahead: int) -> BinaryIO:
         """Return the open file of a block, fetched if need be; start fetching the `ahead` blocks after it."""

@@ -4,6 +4,7 @@ Real mounts, which need root: without it the tests that need them are skipped. M
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from house import FFMPEG, House, clip, wait_for
 
 from watcher import config, daemon, localb2, retry, stats, workshop
+
+DOOMED = Path(__file__).with_name("doomed.py")
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +289,51 @@ def test_a_backup_that_is_put_in_place_of_the_database_of_a_running_daemon_is_go
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("swept", ["scratch", "scratch/watcher-*", "scratch/watcher-*/lock"])
+def test_a_daemon_whose_scratch_folder_is_deleted_ends_with_what_to_do_and_the_next_one_goes_on(
+    tmp_path: Path, b2: localb2.LocalB2, film: Path, swept: str
+) -> None:
+    house = House(tmp_path, b2)
+    for number in range(3):
+        house.upload(film, f"{number}.mov")
+    process = house.start("run")
+    try:
+        wait_for(lambda: "inspected" in log_of(house), "the daemon to work")
+        (found,) = tmp_path.glob(swept)
+        found.rename(tmp_path / "away")  # at one moment, whatever is written there meanwhile
+        wait_for(lambda: process.poll() is not None, "the daemon to notice")
+        assert process.returncode == 3  # after which systemd starts it again
+        assert "was deleted while it was in use" in log_of(house)
+        assert "off SCRATCH_DIR, and start again" in log_of(house)
+        assert list(tmp_path.glob("scratch/watcher-*")) == []
+        process = house.start("run", "--until-idle")
+        finish(house, process)
+        assert house.broken() == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("point", ["claim", "probe", "plan", "ranges", "chunk", "record", "package"])
+def test_a_scratch_folder_that_is_deleted_at_any_moment_of_a_step_costs_no_attempt(
+    tmp_path: Path, b2: localb2.LocalB2, film: Path, point: str
+) -> None:
+    house = House(tmp_path, b2, QUALITY="fast", LADDER="144")
+    house.upload(film)
+    process = house.run_program(DOOMED, "60", point, "SIGSTOP")
+    try:
+        wait_for(lambda: f"reached {point}" in log_of(house), "the moment")
+        shutil.rmtree(tmp_path / "scratch")
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: process.poll() is not None, "the daemon to notice")
+        assert "was deleted while it was in use" in log_of(house)
+        process = house.start("run", "--until-idle")
+        finish(house, process)
+        assert house.most_attempts() == 1
+        assert house.broken() == []
+    finally:
+        process.kill()
+        process.wait()
+        print(log_of(house))
