@@ -284,7 +284,7 @@ def _steps(steps: Sequence[Any]) -> Table:
             Text(step.status, style=STYLES.get(step.status, "")),
             str(step.attempts),
             f"{(step.finished_at - step.started_at).total_seconds():.1f}" if ended else "-",
-            Text(clean(f"{step.error_code}: {step.error}") if step.error_code else ""),
+            Text(clean(": ".join(filter(None, (step.error_code, step.error))))),
         )
     return table
 
