@@ -45,6 +45,7 @@ class VideoTrack:
     color_space: str | None = None
     color_transfer: str | None = None
     color_primaries: str | None = None
+    is_falsely_rgb: bool = False  # it is tagged as RGB, which it is not; `color_space` is None then
     mirrored: bool = False  # for display, before it is turned
     has_alpha: bool = False  # parts of it are transparent
     # What the container says of the shape of a pixel cannot be meant; `sample_aspect` is 1 then.
