@@ -41,7 +41,7 @@ LEVELS = {module: level for level, room in enumerate(reversed(ROOMS)) for module
 # Programs for a child process: they run on their own, so they import nothing of ours and nobody imports them.
 PROGRAMS = {
     "launcher": set[str](),
-    "probe": {"av", "extent", "fields", "keyframes", "measure", "pictures", "programme", "sound"},
+    "probe": {"av", "extent", "fields", "keyframes", "lag", "measure", "pictures", "programme", "sound"},
 }  # and their own modules
 
 # What only its owners may touch: a package or module, or one name in it.

@@ -186,6 +186,27 @@ def test_sound_that_begins_late_stays_late(tmp_path: Path, name: str) -> None:
     assert packets(made.mp4.path, "video")[0][0] <= 0.05
 
 
+@pytest.mark.parametrize("sound_late", [0.0, 0.5])
+@pytest.mark.parametrize(("mode", "pixels"), [("copy", "yuv420p"), ("encode", "yuv444p")])
+def test_fragments_that_show_pictures_before_they_are_decoded_keep_their_times(
+    tmp_path: Path, mode: str, pixels: str, sound_late: float
+) -> None:
+    # libavformat shows all of such a track later, by two pictures here, and counts from what is then first.
+    codecs = (*H264, "-bf", "3", "-pix_fmt", pixels, "-c:a", "flac")
+    whole = make(tmp_path / "whole.mp4", *codecs, seconds=1, sound_late=sound_late)
+    flags = "negative_cts_offsets+frag_keyframe+frag_discont+empty_moov+default_base_moof"
+    run("-i", str(whole), "-c", "copy", "-movflags", flags, str(tmp_path / "early.mp4"))
+
+    made = film_of(tmp_path / "early.mp4")
+
+    assert made.plan.video.mode == mode
+    pictures = [start for start, _ in packets(made.mp4.path, "video")]
+    assert pictures == pytest.approx([number / 25 for number in range(25)], abs=0.001)
+    with av.open(str(made.mp4.path)) as container:
+        loud = [f.time for f in container.decode(audio=0) if max(array("f", bytes(f.planes[0]))) > 0.05]
+    assert min(loud) == pytest.approx(sound_late, abs=0.06)
+
+
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("name", ["tiny.mp4", "tiny.avi", "tiny.mkv"])
 def test_a_clip_of_hardly_any_frames_has_a_film_and_a_poster(tmp_path: Path, name: str, frames: int) -> None:

@@ -68,6 +68,23 @@ def test_hdr_comes_out_as_the_reference_conversion_shows_it(tmp_path: Path, tran
     assert tuple(map(int, tagged)) == (1, 1, 1, 1)
 
 
+@pytest.mark.parametrize(("size", "matrix", "tag"), [("320x180", "smpte170m", 6), ("1280x720", "bt709", 1)])
+def test_a_picture_that_is_falsely_said_to_be_rgb_is_taken_for_an_untagged_one(
+    tmp_path: Path, size: str, matrix: str, tag: int
+) -> None:
+    red = f"color=c=0xc02020:size={size}:duration=1,scale=out_color_matrix={matrix},format=yuv420p"
+    run("-f", "lavfi", "-i", red, *H264, str(tmp_path / "red.mp4"))
+    said = ("-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=0")
+    run("-i", str(tmp_path / "red.mp4"), *said, str(tmp_path / "said.mp4"))
+
+    _, made = film(tmp_path / "said.mp4")
+
+    before, after = first(tmp_path / "said.mp4"), first(made.path)
+    assert (int(before.colorspace), int(after.colorspace)) == (0, tag)
+    for ours, theirs in zip(after.planes, before.planes, strict=True):
+        assert abs(bytes(ours)[0] - bytes(theirs)[0]) <= 2
+
+
 def test_what_is_transparent_shows_black(tmp_path: Path) -> None:
     source = tmp_path / "alpha.mov"
     holes = f"{HALVES},format=gbrap,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lt(X,160)'"

@@ -45,6 +45,7 @@ class VideoTrack:
     color_space: str | None = None
     color_transfer: str | None = None
     color_primaries: str | None = None
+    is_falsely_rgb: bool = False  # it is tagged as RGB, which it is not; `color_space` is None then
     mirrored: bool = False  # for display, before it is turned
     has_alpha: bool = False  # parts of it are transparent
     # What the container says of the shape of a pixel cannot be meant; `sample_aspect` is 1 then.
@@ -53,6 +54,7 @@ class VideoTrack:
     is_cropped: bool = False  # the container has something cut off the coded picture; sizes are without it
     is_tilted: bool = False  # to be turned by what is no quarter; `rotation` is the nearest one
     decoder: str | None = None  # ffmpeg's name of a decoder that sees more than the usual one
+    shift_seconds: float = 0.0  # to be added to ffmpeg's times of the track, which are not the container's
 
     @property
     def is_hdr(self) -> bool:
@@ -83,6 +85,7 @@ class AudioTrack:
     language: str | None = None  # as the container tags it: "eng"
     number: int = 1  # among the sound tracks, from 1
     tracks: int = 1  # how many sound tracks the source has
+    shift_seconds: float = 0.0  # as of the picture
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Media:
 
     container: str
     size_bytes: int
-    start_seconds: float  # what ffmpeg takes as time zero
+    start_seconds: float  # what ffmpeg takes as time zero, when the tracks are shifted
     duration_seconds: float | None  # as the container declares it; None when it does not say
     is_duration_trusted: bool  # False where the demuxer only guesses it from the bit rate
     video: VideoTrack | None

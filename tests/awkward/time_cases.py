@@ -25,6 +25,13 @@ def _trimmed(path: Path) -> None:
     run("-ss", "0.28", "-i", str(whole), "-c", "copy", str(path))
 
 
+def _shown_early(path: Path) -> None:
+    """Write fragments that show some pictures before they are decoded, and have no edit list."""
+    whole = scene.make(path.with_name("whole.mp4"), *FILM, "-bf", "3", "-g", "25")
+    flags = "negative_cts_offsets+frag_keyframe+empty_moov+default_base_moof"
+    run("-i", str(whole), "-c", "copy", "-movflags", flags, str(path))
+
+
 def _gap(path: Path) -> None:
     """Leave out three seconds of picture and sound."""
     select = "between(t\\,1\\,4)"
@@ -231,6 +238,12 @@ LIES = [
         "fragmented.mp4",
         clip(*FILM, "-movflags", "frag_keyframe+empty_moov+default_base_moof", "-g", "25"),
         Film((320, 180), frames=50),
+    ),
+    Case(
+        "fragmented-shown-early.mp4",
+        _shown_early,
+        Film((320, 180), frames=50),
+        "CMAF, whose pictures libavformat shows too late",
     ),
 ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from watcher.media import Media, VideoTrack
+from watcher.media import AudioTrack, Media, VideoTrack
 
 # Demuxers that may open a source. Left out on purpose: everything that names other files or addresses (hls,
 # concat, dash, sdp, rtsp, image2), everything made of text (subtitles, tty), single pictures, and exotic game
@@ -29,10 +29,12 @@ def protocols(target: str | Path) -> tuple[str, ...]:
     return ("file",) if isinstance(target, Path) else ("http", "tcp")
 
 
-def source(source: str | Path, media: Media) -> list[str]:
-    """Return how the source is opened, with the demuxer that `inspect` found."""
-    decoder = ["-c:v", media.video.decoder] if media.video is not None and media.video.decoder else []
-    return decoder + _input(source, container=media.container, formats=VIDEO_FORMATS)
+def source(source: str | Path, media: Media, track: VideoTrack | AudioTrack) -> list[str]:
+    """Return how the source is opened for one track, with the demuxer that `inspect` found."""
+    arguments = ["-c:v", media.video.decoder] if media.video is not None and media.video.decoder else []
+    if track.shift_seconds:
+        arguments += ["-itsoffset", f"{track.shift_seconds:.6f}"]
+    return arguments + _input(source, container=media.container, formats=VIDEO_FORMATS)
 
 
 def own(part: Path) -> list[str]:

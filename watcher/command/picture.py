@@ -57,7 +57,7 @@ def video(
         *(
             ["-skip_loop_filter", "all"] if is_decoded else []
         ),  # a third of the work, and of no consequence here
-        *inputs.source(source, media),
+        *inputs.source(source, media, track),
         "-map",
         f"0:{track.index}",
         "-c:v",
@@ -98,7 +98,7 @@ def before_chunk(source: str | Path, media: Media, plan: VideoPlan, chunk: Chunk
     """Return the arguments that decode only what is decoded, and thrown away, on the way to a chunk's start."""
     track = inputs.picture(media)
     # One thread: others would decode further ahead.
-    arguments = [*_seek(plan, chunk), "-threads", "1", *inputs.source(source, media)]
+    arguments = [*_seek(plan, chunk), "-threads", "1", *inputs.source(source, media, track)]
     end = media.start_seconds + chunk.start_seconds - BORDER_SECONDS
     return [*arguments, "-map", f"0:{track.index}", "-vf", f"trim=end={end:.6f}", "-f", "null", "-"]
 
@@ -115,9 +115,10 @@ def _encode(
 ) -> list[str]:
     if mend == "still":
         chunk = dataclasses.replace(chunk, end_seconds=None)
+    track = inputs.picture(media)
     count = ["-threads", str(threads)] if threads is not None else []
     arguments = [] if chunk.is_whole else _seek(plan, chunk)
-    arguments += [*count, *inputs.source(source, media)]
+    arguments += [*count, *inputs.source(source, media, track)]
     if threads is not None:
         arguments += ["-filter_complex_threads", str(threads)]
     arguments += ["-filter_complex", _graph(media, plan, chunk, [rung for rung, _ in files])]

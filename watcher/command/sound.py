@@ -23,7 +23,7 @@ def audio(
     The same run measures it, as heard: encoded sound on its way to the encoder, copied sound by decoding it.
     """
     track = _track(media)
-    arguments = [*inputs.source(source, media), "-map", f"0:{track.index}"]
+    arguments = [*inputs.source(source, media, track), "-map", f"0:{track.index}"]
     if plan.mode == "copy":
         arguments += ["-c:a", "copy"]
     else:
@@ -56,7 +56,7 @@ def audio(
 def loudness(source: str | Path, media: Media, plan: AudioPlan) -> list[str]:
     """Return the arguments that only measure how loud the sound would be: it is decoded and thrown away."""
     track = _track(media)
-    arguments = [*inputs.source(source, media), "-map", f"0:{track.index}"]
+    arguments = [*inputs.source(source, media, track), "-map", f"0:{track.index}"]
     return [*arguments, "-af", ",".join([*_filters(track, plan, 0.0), _MEASURE]), "-f", "null", "-"]
 
 

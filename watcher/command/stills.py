@@ -83,7 +83,7 @@ def _one_for_each(seconds: float) -> str:
 
 def _picture(source: str | Path, media: Media, filters: list[str]) -> list[str]:
     track = inputs.picture(media)
-    return [*inputs.source(source, media), "-map", f"0:{track.index}", "-vf", ",".join(filters)]
+    return [*inputs.source(source, media, track), "-map", f"0:{track.index}", "-vf", ",".join(filters)]
 
 
 def _jpeg(quality: str) -> list[str]:

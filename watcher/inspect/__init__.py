@@ -8,7 +8,7 @@ from typing import Any
 from watcher import command, crashpoint, ffmpeg
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip
-from watcher.inspect import cut, tracks
+from watcher.inspect import cut, timing, tracks
 from watcher.media import Cut, Media
 
 # What a name or a content type promises: a source that promised nothing and holds nothing is no error.
@@ -80,6 +80,7 @@ def inspect(
         video=tracks.video(track, found["video"]),
         audio=tracks.audio(sound, found["audio"]) if sound is not None else None,
     )
+    media = timing.without_lag(media, found["video"]["lag_seconds"])
     if needed > size_bytes:
         video = tracks.video(cut.readable(track), found["video"])
         audio = tracks.audio(cut.readable(sound), found["audio"]) if sound is not None else None

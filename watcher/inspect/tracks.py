@@ -45,6 +45,7 @@ def video(track: dict[str, Any], found: dict[str, Any]) -> VideoTrack:
         color_space=picture["color_space"],
         color_transfer=picture["color_transfer"],
         color_primaries=picture["color_primaries"],
+        is_falsely_rgb=picture["is_falsely_rgb"],
         mirrored=picture["is_mirrored"],
         has_alpha=picture["has_alpha"] or decoder is not None,
         has_odd_aspect=is_odd,

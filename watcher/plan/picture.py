@@ -91,6 +91,7 @@ def is_copyable(media: Media, track: VideoTrack, profile: Profile) -> bool:
             track.mirrored or track.has_alpha or track.has_odd_aspect or track.is_cropped or track.is_tilted
         )
         and not track.has_other_colours
+        and not track.is_falsely_rgb
         and not track.interlaced
         and track.hidden == 0  # a copy would show what was trimmed away
         and (width, height) == _fit(width, height, short_side=profile.ladder[0])

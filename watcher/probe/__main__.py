@@ -21,6 +21,7 @@ import av.stream
 import extent
 import fields
 import keyframes
+import lag
 import measure
 import pictures
 import programme
@@ -187,7 +188,8 @@ def _main_video(
         order = fields.order(container, stream, times) if picture["rotation"] % 180 == 0 else None
         picture |= {"is_interlaced": order is not None, "is_bottom_first": order == "bff"}
     said = pictures.said(container, stream)
-    return {"index": stream.index, "picture": picture, "keyframes": places, **said}
+    late = lag.seconds(container, stream, target)
+    return {"index": stream.index, "picture": picture, "keyframes": places, "lag_seconds": late, **said}
 
 
 def _of_one_programme(

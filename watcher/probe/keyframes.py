@@ -68,15 +68,15 @@ def _thinned(keys: list[int], unit: Fraction) -> list[int]:
 
 def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
     """Read how much later than decoded each frame of an MP4 is shown; None where its boxes do not say it."""
-    for track in _boxes(_box(target, b"moov") or b"", b"trak"):
-        header = next(_boxes(track, b"tkhd"), b"")
+    for track in boxes(_box(target, b"moov") or b"", b"trak"):
+        header = next(boxes(track, b"tkhd"), b"")
         place = 20 if header.startswith(b"\x01") else 12
         if int.from_bytes(header[place : place + 4], "big") != track_id:
             continue
         table: bytes | None = track
         for name in (b"mdia", b"minf", b"stbl"):
-            table = next(_boxes(table or b"", name), None)
-        box = next(_boxes(table or b"", b"ctts"), None)
+            table = next(boxes(table or b"", name), None)
+        box = next(boxes(table or b"", b"ctts"), None)
         if box is None:
             return [0] * count if table else None
         shifts: list[int] = []
@@ -86,7 +86,8 @@ def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
     return None
 
 
-def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:
+def boxes(data: bytes, name: bytes) -> Iterator[bytes]:
+    """Give the content of each box of that name which `data` consists of."""
     place = 0
     while place + 8 <= len(data):
         size = int.from_bytes(data[place : place + 4], "big")
@@ -101,16 +102,25 @@ def _box(target: str, name: bytes) -> bytes | None:
     """Return the content of the first box of that name in a file."""
     place = 0
     for _ in range(MAX_BOXES):
-        header = read(target, place, 16)
-        size, start = int.from_bytes(header[:4], "big"), 8
-        if size == 1:
-            size, start = int.from_bytes(header[8:16], "big"), 16
-        if size < start or (header[4:8] == name and size > MAX_INDEX_BYTES):
+        found, start, end = box_at(target, place)
+        if end < start or (found == name and end - start > MAX_INDEX_BYTES):
             return None
-        if header[4:8] == name:
-            return read(target, place + start, size - start)
-        place += size
+        if found == name:
+            return read(target, start, end - start)
+        place = end
     return None
+
+
+def box_at(target: str, place: int) -> tuple[bytes, int, int]:
+    """Return the name of the box at a place of a file, and where its content begins and ends.
+
+    Where there is none, it ends before it begins.
+    """
+    header = read(target, place, 16)
+    size, start = int.from_bytes(header[:4], "big"), 8
+    if size == 1:
+        size, start = int.from_bytes(header[8:16], "big"), 16
+    return header[4:8], place + start, place + size
 
 
 def read(target: str, start: int, count: int) -> bytes:

@@ -17,6 +17,7 @@ KEY_TAG = (
 )
 # The values of AVCOL_* that ffmpeg's options have names for; anything else counts as untagged.
 RANGES = {1: "tv", 2: "pc"}
+RGB = 0  # of AVCOL_SPC_*
 SPACES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco"}
 SPACES |= {9: "bt2020nc", 10: "bt2020c", 14: "ictcp"}
 TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear"}
@@ -69,6 +70,7 @@ def first(container: Any, stream: Any, max_pixels: int) -> dict[str, Any] | None
                 "is_bottom_first": False,
                 "color_range": RANGES.get(int(frame.color_range)),
                 "color_space": SPACES.get(int(frame.colorspace)),
+                "is_falsely_rgb": int(frame.colorspace) == RGB and not frame.format.is_rgb,
                 "color_transfer": TRANSFERS.get(int(frame.color_trc)),
                 "color_primaries": PRIMARIES.get(int(frame.color_primaries)),
             }
