@@ -263,13 +263,16 @@ def test_a_copy_whose_frames_share_their_times_is_encoded_instead(tmp_path: Path
     assert [round(time * 25, 1) for time in times] == list(range(50))
 
 
-def test_frames_of_a_burst_that_share_a_time_do_not_make_the_rest_late(tmp_path: Path) -> None:
-    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
-    # Frames 10 to 12 come at once, when the last of them is due, and those after them at their own times.
-    burst = "setts=ts=if(between(N\\,10\\,12)\\,480\\,TS)"
-    run("-i", str(sharp), "-c", "copy", "-bsf:v", burst, str(tmp_path / "burst.mkv"))
+def with_times(folder: Path, times: str) -> Path:
+    """Make a clip without B-frames whose frames have these times: an expression of the filter `setts`."""
+    sharp = make(folder / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
+    run("-i", str(sharp), "-c", "copy", "-bsf:v", f"setts=ts={times}", str(folder / "timed.mkv"))
+    return folder / "timed.mkv"
 
-    made = film_of(tmp_path / "burst.mkv")
+
+def test_frames_of_a_burst_that_share_a_time_do_not_make_the_rest_late(tmp_path: Path) -> None:
+    # Frames 10 to 12 come at once, when the last of them is due, and those after them at their own times.
+    made = film_of(with_times(tmp_path, "if(between(N\\,10\\,12)\\,480\\,TS)"))
 
     times = [round(start * 25, 1) for start, _ in packets(made.mp4.path, "video")]
     assert times == [*range(10), *range(12, 50)]
@@ -287,11 +290,7 @@ def test_the_last_frame_may_be_shown_for_much_less_than_the_others(tmp_path: Pat
 
 
 def test_the_last_frame_may_be_one_that_shares_its_time(tmp_path: Path) -> None:
-    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
-    burst = "setts=ts=if(gte(N\\,45)\\,1800\\,TS)"
-    run("-i", str(sharp), "-c", "copy", "-bsf:v", burst, str(tmp_path / "burst.mkv"))
-
-    made = film_of(tmp_path / "burst.mkv")
+    made = film_of(with_times(tmp_path, "if(gte(N\\,45)\\,1800\\,TS)"))
 
     times = [round(start * 25, 1) for start, _ in packets(made.mp4.path, "video")]
     assert times[:46] == list(range(46))

@@ -27,9 +27,8 @@ except ImportError:  # pragma: no cover - depends on the platform
 BUSY_SECONDS = 30
 LOCKED = "database is locked"  # in SQLite's words
 
-_PLACE = (
-    "place"  # of an engine that writes the option, and of a connection that reads the entry, which hold it
-)
+# The option of an engine that writes, and the entry of a connection that reads, which hold it.
+_PLACE = "place"
 
 _log = log.get()
 

@@ -36,9 +36,8 @@ class Stored:
     name: str
     size_bytes: int
     sha1: str
-    is_alone: bool = (
-        True  # False: an earlier try may have left the same, which could not be looked for or removed
-    )
+    # False: an earlier try may have left the same, which could not be looked for or removed.
+    is_alone: bool = True
 
 
 def read_range(opened: session.Session, file_id: str, start: int, end: int) -> bytes:

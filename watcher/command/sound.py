@@ -41,15 +41,8 @@ def audio(
     arguments += ["-frag_duration", str(AUDIO_FRAGMENT_SECONDS * 1_000_000), *fragmented.bare()]
     arguments += ["-f", "mp4", name]
     if plan.mode == "copy":
-        arguments += [
-            "-map",
-            f"0:{track.index}",
-            "-af",
-            f"{clock.watched_sound()},{_LOUDNESS}",
-            "-f",
-            "null",
-            "-",
-        ]
+        heard = f"{clock.watched_sound()},{_LOUDNESS}"
+        arguments += ["-map", f"0:{track.index}", "-af", heard, "-f", "null", "-"]
     return arguments + inputs.read_along(media, media.video.index if media.video else None)
 
 

@@ -120,9 +120,8 @@ def _video(
     arguments = command.video(source, media, plan, name=name, is_decoded=is_decoded)
     report = workbench.run(arguments, media, bench, growing=path, on_growth=on_growth)
     if plan.mode == "copy" and on_growth is not None:
-        on_growth(
-            path
-        )  # a film may be copied before it is first asked for, and looking at all of it takes seconds
+        # A film may be copied before it is first asked for, and looking at all of it takes seconds.
+        on_growth(path)
     scan: Literal["start", "keyframes"] = "keyframes" if plan.mode == "copy" else "start"
     facts = workbench.probe(path, bench, container=command.OWN_FORMAT, scan=scan)
     found = workbench.only(facts["scan"], "video", late=_late(media))

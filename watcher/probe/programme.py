@@ -5,10 +5,8 @@ from collections.abc import Collection, Iterator
 import keyframes
 
 READ_BYTES = 1024 * 1024  # at each end; the tables come back every half second at least
-PACKET_BYTES = (
-    188,
-    192,
-)  # the second with a time stamp before each packet, as camcorders and Blu-ray write it
+# The second with a time stamp before each packet, as camcorders and Blu-ray write it.
+PACKET_BYTES = (188, 192)
 SYNC, TABLE_OF_PROGRAMMES = 0x47, 0
 SURE = 8  # packets in a row that begin with the sync byte
 _PROGRAMMES, _TRACKS = 0x00, 0x02  # kinds of tables
