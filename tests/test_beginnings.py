@@ -30,6 +30,14 @@ MPEG4 = ("-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac")
 SLOW = 4_000_000  # bits per second
 
 
+def copied_film(folder: Path, b2: localb2.LocalB2, stack: ExitStack, *, seconds: float) -> Floor:
+    """Return a floor where one film was discovered that is copied, in one size."""
+    floor = open_floor(folder, b2, stack, LADDER="720")
+    floor.house.upload(clip(folder / "film.mp4", *H264, seconds=seconds))
+    floor.sweep()
+    return floor
+
+
 def seconds_of(floor: Floor, kind: OutputKind) -> list[float]:
     parts = stats.parts(floor.shop.readings, 1)
     return [part.duration_seconds or 0.0 for part in parts if part.kind == kind]
@@ -39,9 +47,7 @@ def test_the_first_part_of_a_copy_is_short_however_fast_the_film_is_copied(
     tmp_path: Path, b2: localb2.LocalB2
 ) -> None:
     with ExitStack() as stack:
-        floor = open_floor(tmp_path, b2, stack, LADDER="720")
-        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=60))
-        floor.sweep()
+        floor = copied_film(tmp_path, b2, stack, seconds=60)
 
         floor.work("inspect", "copy")
 
@@ -98,9 +104,7 @@ def test_no_playlist_of_a_failed_film_names_what_went_with_its_failed_step(
     tmp_path: Path, b2: localb2.LocalB2, growing: str
 ) -> None:
     with ExitStack() as stack:
-        floor = open_floor(tmp_path, b2, stack, LADDER="720")
-        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=1))
-        floor.sweep()
+        floor = copied_film(tmp_path, b2, stack, seconds=1)
         floor.work("inspect", "audio" if growing == "copy" else "copy")
         claim = floor.claim(growing)
         assert ledger.publish(floor.shop.db, claim, outputs=[part_of(claim)], now=floor.now)
@@ -119,9 +123,7 @@ def test_no_playlist_of_a_failed_film_names_what_went_with_its_failed_step(
 
 def test_a_film_that_failed_elsewhere_plays_as_far_as_it_is_made(tmp_path: Path, b2: localb2.LocalB2) -> None:
     with ExitStack() as stack:
-        floor = open_floor(tmp_path, b2, stack, LADDER="720")
-        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=1))
-        floor.sweep()
+        floor = copied_film(tmp_path, b2, stack, seconds=1)
         floor.work("inspect", "copy", "audio", "announce")
         before = floor.house.rows()["film.mp4"]["hls"]
 
@@ -136,9 +138,7 @@ def test_what_an_earlier_run_made_plays_on_when_a_later_one_fails(
     tmp_path: Path, b2: localb2.LocalB2
 ) -> None:
     with ExitStack() as stack:
-        floor = open_floor(tmp_path, b2, stack, LADDER="720")
-        floor.house.upload(clip(tmp_path / "film.mp4", *H264, seconds=1))
-        floor.sweep()
+        floor = copied_film(tmp_path, b2, stack, seconds=1)
         floor.work_to_the_end()
         before = floor.house.rows()["film.mp4"]["hls"]
         ledger.requeue(floor.shop.db, ids=[1], from_scratch=True, now=floor.now)

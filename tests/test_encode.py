@@ -298,12 +298,10 @@ def test_the_last_frame_may_be_one_that_shares_its_time(tmp_path: Path) -> None:
 
 
 def test_a_film_most_of_whose_frames_share_a_time_is_refused(tmp_path: Path) -> None:
-    sharp = make(tmp_path / "sharp.mkv", "-c:v", "mpeg4", "-q:v", "2", "-bf", "0", sound=False)
-    clock = ("-bsf:v", "setts=ts=if(lt(N\\,49)\\,floor(TS/500)*500\\,1960)")
-    run("-i", str(sharp), "-c", "copy", *clock, str(tmp_path / "coarse.mkv"))
+    coarse = with_times(tmp_path, "if(lt(N\\,49)\\,floor(TS/500)*500\\,1960)")
 
     with pytest.raises(Failure, match="frames have the time of others") as failure:
-        film_of(tmp_path / "coarse.mkv")
+        film_of(coarse)
 
     assert failure.value.code == "source_damaged"
 
