@@ -27,6 +27,7 @@ WORDS = "canary-4f1d0c2a"
 # What the C library and codecs ask of any machine, and do without when the kernel says no.
 HARMLESS = ("/proc/self/", "/sys/devices/system/", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/resolv.conf")
 HARMLESS += ("/etc/hosts", "/etc/gai.conf", "/etc/ld.so.preload", "/dev/null", "/etc/localtime")
+HARMLESS += ("/proc/sys/vm/overcommit_memory",)  # glibc, when it gives memory of a thread back
 # Films that play, whatever else they hold: they have to come out, green.
 HARMLESS_FILMS = ("attachment.mkv", "linked.mkv", "names-in-tags.mp4", "locator.mxf", "subtitle-playlist.avi")
 HARMLESS_FILMS += ("subtitle-script.avi", "playlist-in-free-box.mp4", "playlist-then-stream.ts")
