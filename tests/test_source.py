@@ -6,12 +6,15 @@ import os
 import pathlib
 import random
 import socket
+import threading
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from house import wait_for
 
 from watcher import bucket as door
 from watcher import localb2, source
@@ -188,6 +191,39 @@ def test_a_block_appears_under_its_name_only_when_it_is_whole(
         assert ask(opened.url)[2] == film.data
     assert seen == [False]
     assert [path.name for path in film.folder.iterdir()] == ["00000000"]
+
+
+def test_a_reader_that_stands_back_takes_no_block_while_another_waits_for_its_own(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "SHORT_SECONDS", 0.0)
+    film.put(3 * BLOCK)
+    read, line, fetched = film.bucket.read_range, threading.Event(), []
+
+    def read_slowly(_: door.Bucket, file_id: str, start: int, end: int) -> bytes:
+        fetched.append(start // BLOCK)
+        assert line.wait(60)
+        return read(file_id, start, end)
+
+    monkeypatch.setattr(door.Bucket, "read_range", read_slowly)
+    stood_back = threading.Event()
+
+    def wait(is_short: Callable[[], bool]) -> None:
+        while is_short():
+            stood_back.set()
+            time.sleep(0.01)
+
+    behind = film.server.open(film.file_id, len(film.data), folder=film.folder, beat=Beat(), wait=wait)
+    with film.open() as first, behind as second, concurrent.futures.ThreadPoolExecutor(2) as readers:
+        one = readers.submit(ask, first.url, "bytes=0-0")
+        wait_for(lambda: first.blocks.is_short_of(2), "a reader that waits")
+        other = readers.submit(ask, second.url, f"bytes={2 * BLOCK}-")
+        assert stood_back.wait(60)
+        assert fetched == [0]
+        line.set()
+        assert one.result()[2] == film.data[:1]
+        assert other.result()[2] == film.data[2 * BLOCK :]
+    assert fetched == [0, 2]
 
 
 def test_an_outage_reaches_the_step_and_not_only_the_reader(film: Film) -> None:

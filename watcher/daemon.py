@@ -28,6 +28,7 @@ from watcher import (
 )
 from watcher.beat import Beat
 from watcher.errors import Failure, Outage, Stopped
+from watcher.models import StepKind
 from watcher.workshop import Workshop
 
 # How often seats look for work that other processes, or the end of a back-off, made due. Steps that are
@@ -268,14 +269,17 @@ class Daemon:
             return None
         with self._sweeping_up, self._lock:
             self._running[claim.step_id] = claim, beat
+            # Sound takes next to nothing, and stands back.
+            working = [self._running[step_id][0] for step_id in self._seated]
+            rivals = [one.due_at for one in working if one.kind != StepKind.AUDIO]
             self._seated[claim.step_id] = claim.due_at
         if claim.is_suspect:
             self._alone = claim.step_id
         # More threads than processors cost memory, and some time: those that run together share them. What is
         # due first has all of them, and the niceness of the others lets it.
-        is_first = all(claim.due_at < due for due in dues)
+        is_first = all(claim.due_at < due for due in rivals)
         cores = config.cores()
-        return claim, cores if is_first else max(1, cores // (len(dues) + 1))
+        return claim, cores if is_first else max(1, cores // (len(rivals) + 1))
 
     def _leave(self, step_id: int) -> None:
         with self._lock:

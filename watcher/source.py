@@ -4,12 +4,14 @@ The credentials stay in this process; a URL works for one source while it is ope
 shared by all steps of a video. Knows nothing of steps or media.
 """
 
+import functools
 import http.server
 import re
 import secrets
 import shutil
 import socket
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +30,13 @@ BLOCK_BYTES = 2 * 1024 * 1024
 READ_AHEAD = 4
 # What one video may keep on disk: a film fits; beyond it the blocks longest unused are dropped.
 CACHE_BYTES = 4 * 1024**3
+# The line is short while a reader had to wait for a block, and for so long after.
+SHORT_SECONDS = 1.0
+
+
+# Keeps a reader back before each of its blocks, for the sake of others. It is given what tells whether the block would
+# have to be fetched while other readers of the source wait for theirs.
+Wait = Callable[[Callable[[], bool]], None]
 
 
 class Ranges(Protocol):
@@ -52,20 +61,43 @@ class _Blocks:
         self._pool = pool
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[Path]] = OrderedDict()
+        self._waiting = 0  # readers for whose blocks the line is too slow; those that stand back do not count
+        self._waited_at = -SHORT_SECONDS
         folder.mkdir(exist_ok=True)
 
-    def open(self, number: int, *, ahead: int) -> BinaryIO:
+    def open(self, number: int, *, ahead: int, is_urgent: bool) -> BinaryIO:
         """Return the open file of a block, fetched if need be; start fetching the `ahead` blocks after it."""
         while True:
             future = self._request(number)
             for later in range(number + 1, min(number + 1 + ahead, -(-self.size_bytes // BLOCK_BYTES))):
                 self._request(later)
             try:
-                return future.result().open("rb")
+                path = self._await(future) if is_urgent else future.result()
+                return path.open("rb")
             except FileNotFoundError:  # dropped from the cache in between
                 with self._lock:
                     if self._blocks.get(number) is future:
                         del self._blocks[number]
+
+    def is_short_of(self, number: int) -> bool:
+        """Tell whether a block would have to be fetched while others wait for theirs."""
+        with self._lock:
+            future = self._blocks.get(number)
+            is_here = future is not None and future.done()
+            is_short = self._waiting > 0 or time.monotonic() < self._waited_at + SHORT_SECONDS
+            return is_short and not is_here
+
+    def _await(self, future: "Future[Path]") -> Path:
+        if future.done():
+            return future.result()
+        with self._lock:
+            self._waiting += 1
+        try:
+            return future.result()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._waited_at = time.monotonic()
 
     def _request(self, number: int) -> "Future[Path]":
         with self._lock:
@@ -111,7 +143,7 @@ class Opened:
     url: str
     blocks: _Blocks
     beat: Beat
-    wait: Callable[[], None]  # before each block
+    wait: Wait | None
     error: Exception | None = field(default=None)
     is_closed: bool = field(default=False)
 
@@ -157,12 +189,9 @@ class Server:
         *,
         folder: Path,
         beat: Beat,
-        wait: Callable[[], None] = lambda: None,
+        wait: Wait | None = None,
     ) -> Iterator[Opened]:
-        """Serve a file version, keeping its blocks in `folder`, which several openings of it may share.
-
-        `wait` is called before each block, and may keep a reader back for the sake of others.
-        """
+        """Serve a file version, keeping its blocks in `folder`, which several openings of it may share."""
         secret = secrets.token_urlsafe(24)
         with self._lock:
             blocks = self._blocks.get(folder)
@@ -249,8 +278,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             offset = max(start - number * BLOCK_BYTES, 0)
             count = min(end - number * BLOCK_BYTES, BLOCK_BYTES) - offset
             try:
-                opened.wait()
-                with opened.blocks.open(number, ahead=ahead) as file:
+                if opened.wait is not None:
+                    opened.wait(functools.partial(opened.blocks.is_short_of, number))
+                with opened.blocks.open(number, ahead=ahead, is_urgent=opened.wait is None) as file:
                     if opened.is_closed:
                         raise Stopped
                     opened.beat.advance()

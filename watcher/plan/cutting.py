@@ -7,6 +7,9 @@ from watcher.plan.values import Chunk
 # them; then longer ones, because each costs the start of two programs.
 CHUNK_SECONDS = (4.0, 8.0, 16.0, 32.0, 60.0)
 LAST_CHUNK = 1.5  # a chunk may be this much longer than wanted when it is the last one
+# Towards the end they shrink again: of what is left one takes no more than half, unless that is shorter than this.
+# So all seats have something to do to the last, and little is left to be uploaded when nothing more is encoded.
+SHORT_SECONDS = 8.0
 
 
 def chunks(media: Media) -> tuple[Chunk, ...]:
@@ -21,7 +24,8 @@ def chunks(media: Media) -> tuple[Chunk, ...]:
     candidates = [(key.seconds - media.start_seconds, key.frames_before) for key in track.keyframes]
     while True:
         start = borders[-1][0]
-        wanted = CHUNK_SECONDS[min(len(borders), len(CHUNK_SECONDS)) - 1]
+        grown = CHUNK_SECONDS[min(len(borders), len(CHUNK_SECONDS)) - 1]
+        wanted = min(grown, max((last - start) / 2, SHORT_SECONDS))
         later = [one for one in candidates if start + wanted / 2 <= one[0] <= last - wanted / 2]
         if last - start <= LAST_CHUNK * wanted or not later:
             break

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from watcher import encode, ffmpeg, ledger, media, names, plan, stats
+from watcher import encode, ffmpeg, ledger, media, names, plan, source, stats
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip, SourceGone
 from watcher.models import StepKind
@@ -101,8 +101,8 @@ class Attempt:
         )
 
     @contextlib.contextmanager
-    def source(self, *, wait: Callable[[], None] = lambda: None) -> Iterator[str]:
-        """Give the source's URL; `wait` as in `source.Server.open`.
+    def source(self, *, wait: source.Wait | None = None) -> Iterator[str]:
+        """Give the source's URL; `wait` keeps its reader back.
 
         What kept bytes from ffmpeg goes before whatever ffmpeg made of the lack.
         """

@@ -1,10 +1,11 @@
 """The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills, storyboard."""
 
 import functools
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish, stats
+from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish, source, stats
 from watcher.models import OutputKind, StepKind
 from watcher.steps.attempt import Attempt
 from watcher.steps.growing import Growing
@@ -84,24 +85,34 @@ def make_audio(attempt: Attempt) -> bool:
     planned = attempt.plan.audio
     assert planned is not None  # the step exists because the plan has it
     growing = Growing(attempt, OutputKind.AUDIO_PART)
-    with attempt.source(wait=functools.partial(_let_the_picture_begin, attempt, growing)) as url:
+    with attempt.source(wait=_behind_the_picture(attempt, growing)) as url:
         made = encode.audio(url, attempt.facts, planned, attempt.bench(0.0, MADE), growing.grow)
     return _finish_empty(attempt, made) if isinstance(made, encode.Nothing) else growing.finish(made)
 
 
-def _let_the_picture_begin(attempt: Attempt, growing: Growing) -> None:
-    """Wait, with sound that can be heard already, until the first chunk's picture is made.
+def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | None:
+    """Return what keeps the sound back, once some can be heard, for the picture that a viewer waits for.
 
-    Or the sound of a film, which is read from all over it, takes the line and the processors from what a viewer
-    waits for. A copied picture is read all over, too.
+    Sound is made faster than pictures, and is read from all over a film: it would take the processors from the
+    first chunk, and a slow line from every chunk. A copied picture is read all over just as fast.
     """
     if attempt.plan.video.mode == "copy":
-        return
-    while growing.is_playable and stats.is_running(
-        attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, ordinal=0
-    ):
-        attempt.beat.advance()
-        attempt.beat.wait(_TURN_SECONDS)
+        return None
+    has_begun = False
+
+    def begins() -> bool:
+        nonlocal has_begun
+        has_begun = has_begun or not stats.is_running(
+            attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, ordinal=0
+        )
+        return not has_begun
+
+    def wait(is_short: Callable[[], bool]) -> None:
+        while growing.is_playable and (is_short() or begins()):
+            attempt.beat.advance()
+            attempt.beat.wait(_TURN_SECONDS)
+
+    return wait
 
 
 def make_stills(attempt: Attempt) -> bool:
