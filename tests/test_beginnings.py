@@ -9,8 +9,9 @@ import pytest
 from house import clip, wait_for
 from test_steps import Floor, open_floor
 
-from watcher import ledger, localb2, source, stats
+from watcher import ledger, localb2, stats
 from watcher.models import OutputKind, StepKind, StepStatus
+from watcher.source import blocks
 
 H264 = (
     "-c:v",
@@ -76,7 +77,7 @@ def test_what_plays_first_is_made_first(
 def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "BLOCK_BYTES", 64 * 1024)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
     with ExitStack() as stack:
         b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
         floor = open_floor(tmp_path, b2, stack)

@@ -20,6 +20,7 @@ from watcher import bucket as door
 from watcher import localb2, source
 from watcher.beat import Beat
 from watcher.errors import Outage, SourceGone, Stopped
+from watcher.source import blocks, line
 
 BLOCK = 10_000
 CAP_EXCEEDED = b'{"status": 403, "code": "download_cap_exceeded", "message": "a cap is spent"}'
@@ -55,7 +56,7 @@ class Film:
 def film(
     b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Film]:
-    monkeypatch.setattr(source, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
     with source.Server(bucket) as server:
         yield Film(b2, bucket, server, tmp_path)
 
@@ -142,8 +143,9 @@ def test_each_block_is_fetched_once_however_many_read_it(film: Film) -> None:
 def test_only_a_reader_that_reads_on_is_read_ahead_for(
     b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "BLOCK_BYTES", BLOCK)
-    for last, blocks in ((0, 1), (BLOCK - 1, 1), (2 * BLOCK, 5)):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(line.Line, "learn", lambda *_, **__: None)  # so small blocks tell nothing
+    for last, fetched in ((0, 1), (BLOCK - 1, 1), (2 * BLOCK, 5)):
         b2.calls.clear()
         with source.Server(bucket) as server:
             film = Film(b2, bucket, server, tmp_path)
@@ -151,14 +153,14 @@ def test_only_a_reader_that_reads_on_is_read_ahead_for(
             with film.open() as opened:
                 ask(opened.url, f"bytes=0-{last}")
             server._pool.shutdown(wait=True)
-            assert film.fetched == blocks
+            assert film.fetched == fetched
             server.forget(film.folder)
 
 
 def test_readers_get_the_right_bytes_while_blocks_are_dropped_under_them(
     film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "CACHE_BYTES", 3 * BLOCK)
+    monkeypatch.setattr(blocks, "CACHE_BYTES", 3 * BLOCK)
     film.put(12 * BLOCK + 17)
     size, dice = len(film.data), random.Random(7)
     spans = [sorted((dice.randrange(size), dice.randrange(size))) for _ in range(30)]
@@ -170,7 +172,7 @@ def test_readers_get_the_right_bytes_while_blocks_are_dropped_under_them(
         assert all(readers.map(read, [*spans, [0, size - 1]]))
         opened.check()
         film.server._pool.shutdown(wait=True)
-        assert len(list(film.folder.iterdir())) <= 3 + source.READ_AHEAD
+        assert len(list(film.folder.iterdir())) <= 3 + line.MOST_AHEAD
     assert film.fetched > 13
 
 
@@ -196,13 +198,13 @@ def test_a_block_appears_under_its_name_only_when_it_is_whole(
 def test_a_reader_that_stands_back_takes_no_block_while_another_waits_for_its_own(
     film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(blocks, "SHORT_SECONDS", 0.0)
     film.put(3 * BLOCK)
-    read, line, fetched = film.bucket.read_range, threading.Event(), []
+    read, is_free, fetched = film.bucket.read_range, threading.Event(), []
 
     def read_slowly(_: door.Bucket, file_id: str, start: int, end: int) -> bytes:
         fetched.append(start // BLOCK)
-        assert line.wait(60)
+        assert is_free.wait(60)
         return read(file_id, start, end)
 
     monkeypatch.setattr(door.Bucket, "read_range", read_slowly)
@@ -220,10 +222,45 @@ def test_a_reader_that_stands_back_takes_no_block_while_another_waits_for_its_ow
         other = readers.submit(ask, second.url, f"bytes={2 * BLOCK}-")
         assert stood_back.wait(60)
         assert fetched == [0]
-        line.set()
+        is_free.set()
         assert one.result()[2] == film.data[:1]
         assert other.result()[2] == film.data[2 * BLOCK :]
     assert fetched == [0, 2]
+
+
+def test_a_slow_line_is_left_to_one_block_and_the_next() -> None:
+    slow = line.Line()
+    assert slow.ahead == line.MOST_AHEAD
+    slow.learn(0.7, beside=1)
+    for _ in range(4):
+        slow.learn(0.7 * 5, beside=5)  # each has a fifth of the line
+    assert slow.ahead == 1
+    for _ in range(4):
+        slow.learn(0.7 * 2, beside=2)
+    assert slow.ahead == 1
+
+
+def test_a_line_that_each_connection_adds_to_gets_as_many_as_there_may_be() -> None:
+    long = line.Line()
+    long.learn(0.1, beside=1)
+    for _ in range(4):
+        long.learn(0.5, beside=5)  # something else was in the way
+    assert long.ahead == 1
+    for _ in range(20):
+        long.learn(0.1, beside=long.ahead + 1)
+    assert long.ahead == line.MOST_AHEAD
+
+
+def test_what_is_learnt_of_the_line_is_what_blocks_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 1.0, 2.0, 4.0, 4.0])
+    monkeypatch.setattr(line.time, "monotonic", lambda: next(now))
+    learnt: list[tuple[float, float]] = []
+    monkeypatch.setattr(line.Line, "learn", lambda _, seconds, *, beside: learnt.append((seconds, beside)))
+    one = line.Line()
+    one.fetch(lambda: b"", is_full=True)
+    one.fetch(lambda: one.fetch(lambda: b"", is_full=True), is_full=True)
+    # The second began one second before the third, and they ended together.
+    assert learnt == [(1.0, 1.0), (2.0, 2.0), (3.0, 5 / 3)]
 
 
 def test_an_outage_reaches_the_step_and_not_only_the_reader(film: Film) -> None:
@@ -304,7 +341,7 @@ def test_an_unknown_secret_finds_nothing(film: Film) -> None:
 def test_nothing_is_served_after_the_source_was_closed_and_the_step_is_left_alone(
     film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1_000_000)
     film.put(30_000_000)  # more than the sockets' buffers hold
     beat = Beat()
     with film.open(beat) as opened, socket.socket() as client:
@@ -324,7 +361,7 @@ def test_nothing_is_served_after_the_source_was_closed_and_the_step_is_left_alon
 
 def test_a_slow_reader_gets_every_byte(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     # ffmpeg may read a film of few bits per second, which it encodes slowly, for longer than any time-out.
-    monkeypatch.setattr(source, "BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1_000_000)
     monkeypatch.setattr(source._Handler, "timeout", 0.2)
     film.put(30_000_000)
     with film.open() as opened, socket.socket() as slow:
