@@ -24,8 +24,8 @@ Clock = Callable[[], datetime]
 
 # Of programs that run side by side, the one whose media a viewer needs sooner gets the processors: each chunk
 # stands back behind the one before. Beside the first chunk the second has a third of a processor, the fifth and
-# later ones a sixth. More would starve films on machines that do other things as well.
-NICENESS_OF_CHUNKS = (0, 4, 5, 6, 7)  # the last one repeats
+# later ones a seventh. More would starve films on machines that do other things as well.
+NICENESS_OF_CHUNKS = (0, 3, 5, 7, 8)  # the last one repeats
 # The first part of the sound takes no time, and the rest can wait, as still pictures can.
 NICENESS = {StepKind.AUDIO: 4, StepKind.STILLS: 4, StepKind.STORYBOARD: 5}
 
