@@ -17,12 +17,13 @@ from sqlalchemy.engine import Engine
 
 from watcher import database, ledger, stats
 from watcher.ledger import _steps
-from watcher.models import OutputKind, StepKind
+from watcher.models import NO_RUN, OutputKind, StepKind
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
 LEASE = timedelta(seconds=60)
 BUCKETS = ("b2", "b1")  # the first has the lower ids
+LISTED = {"new.mov/playlist-0", "running.mov/playlist-0"}  # the media playlists that announcements here name
 STATES = ("pending", "waiting", "running", "failed", "stalled", "completed", "skipped", "cancelled")
 
 
@@ -165,7 +166,7 @@ def package(town: Town, bucket: str, state: str, *more: OutputKind) -> None:
     announce = town.claim(bucket, state, StepKind.ANNOUNCE)
     seen = {row["file_id"] for row in town.rows("outputs")}
     outputs = [output(announce, OutputKind.HLS)]
-    assert ledger.finish_announce(town.db, announce, outputs=outputs, seen=seen, now=NOW)
+    assert ledger.finish_announce(town.db, announce, outputs=outputs, listed=LISTED, seen=seen, now=NOW)
     claim = town.claim(bucket, state, StepKind.PACKAGE)
     outputs = [output(claim, kind) for kind in (OutputKind.MP4, *more)]
     assert ledger.finish(town.db, claim, outputs=outputs, now=NOW)
@@ -271,7 +272,7 @@ CHANGES: dict[str, Callable[[Town], int]] = {
     "finish after an outage": of_video("waiting", after_an_outage),
     "finish announce": of_attempt(
         lambda db, claim: ledger.finish_announce(
-            db, claim, outputs=[output(claim, OutputKind.HLS)], seen=set(), now=NOW
+            db, claim, outputs=[output(claim, OutputKind.HLS)], listed=LISTED, seen=set(), now=NOW
         ),
         StepKind.ANNOUNCE,
     ),
@@ -463,7 +464,7 @@ def announced(town: Town, *, is_heard: bool) -> int:
     announce = town.claim("b1", "new", StepKind.ANNOUNCE)
     playlists = [output(announce, OutputKind.HLS), output(announce, OutputKind.PLAYLIST)]
     seen = {row["file_id"] for row in town.rows("outputs")}
-    assert ledger.finish_announce(town.db, announce, outputs=playlists, seen=seen, now=NOW)
+    assert ledger.finish_announce(town.db, announce, outputs=playlists, listed=LISTED, seen=seen, now=NOW)
     return video_id
 
 
@@ -492,8 +493,11 @@ def test_a_film_made_again_whose_sound_fails_keeps_the_playlists_that_it_had(tow
     before = live(town, video_id)
     ledger.requeue(town.db, ids=[video_id], from_scratch=True, now=NOW)
     found_out(town.db, town.claim("b1", "completed", StepKind.INSPECT))
+    audio = town.claim("b1", "completed", StepKind.AUDIO)
+    begun = output(audio, OutputKind.AUDIO_PART, name="begun")
+    assert ledger.publish(town.db, audio, outputs=[begun], now=NOW)
 
-    end(town.db, town.claim("b1", "completed", StepKind.AUDIO), "source_damaged")
+    end(town.db, audio, "source_damaged")
 
     assert "hls" in before
     assert live(town, video_id) == before
@@ -506,7 +510,7 @@ def test_announce_is_due_again_only_for_more_of_its_own_film(town: Town) -> None
     assert ledger.publish(town.db, other, outputs=[output(other, OutputKind.AUDIO_PART, 1)], now=NOW)
 
     playlists = [output(claim, OutputKind.HLS), output(claim, OutputKind.PLAYLIST)]
-    assert ledger.finish_announce(town.db, claim, outputs=playlists, seen=seen, now=NOW)
+    assert ledger.finish_announce(town.db, claim, outputs=playlists, listed=LISTED, seen=seen, now=NOW)
 
     assert town.step(claim.video_id, "announce")["status"] == "completed"
 
@@ -524,7 +528,7 @@ def test_announce_is_due_again_for_what_has_the_number_of_a_row_that_is_gone(tow
     assert ledger.publish(town.db, audio, outputs=again, now=NOW)
     assert town.rows("outputs", f"id = ({number})")[0]["id"] == last["id"]  # or this proves nothing
 
-    assert ledger.finish_announce(town.db, announce, outputs=[], seen=seen, now=NOW)
+    assert ledger.finish_announce(town.db, announce, outputs=[], listed=LISTED, seen=seen, now=NOW)
 
     assert town.step(audio.video_id, "announce")["status"] == "pending"
 
@@ -542,7 +546,7 @@ def test_announce_is_not_due_again_for_what_is_void_or_of_an_earlier_run(town: T
     with town.db.begin() as connection:
         connection.exec_driver_sql(f"UPDATE outputs SET {change} WHERE file_id = '{new.file_id}'")
 
-    assert ledger.finish_announce(town.db, announce, outputs=[], seen=seen, now=NOW)
+    assert ledger.finish_announce(town.db, announce, outputs=[], listed=LISTED, seen=seen, now=NOW)
 
     assert town.step(audio.video_id, "announce")["status"] == "completed"
 
@@ -753,13 +757,114 @@ def test_a_dead_worker_voids_nothing_that_it_finished(town: Town) -> None:
     assert town.rows("outputs", "kind = 'video_part' AND obsolete_at IS NULL") == done
 
 
-def test_an_attempt_that_begins_anew_voids_only_its_own(town: Town) -> None:
+def test_an_attempt_that_begins_anew_voids_only_its_own_and_what_is_up_stays(town: Town) -> None:
     audio = town.claims["b1", "running", StepKind.AUDIO]
-    live = f"video_id = {audio.video_id} AND obsolete_at IS NULL"
-    kept = [row for row in town.rows("outputs", live) if row["token"] != audio.token]
+    kept = town.rows("outputs", f"token != '{audio.token}'")
+    mine = town.rows("outputs", f"token = '{audio.token}'")
     assert ledger.retract(town.db, audio, now=NOW)
     assert kept
-    assert town.rows("outputs", live) == kept
+    assert town.rows("outputs", f"token != '{audio.token}'") == kept
+    assert town.rows("outputs", f"token = '{audio.token}'") == [{**row, "run": NO_RUN} for row in mine] != []
+
+
+def aside(town: Town, bucket: str) -> str:
+    """Have sound of a running film published and then set aside; return its file id."""
+    audio = town.claims[bucket, "running", StepKind.AUDIO]
+    made = output(audio, OutputKind.AUDIO_PART, 9)
+    assert ledger.publish(town.db, audio, outputs=[made], now=NOW)
+    assert ledger.retract(town.db, audio, now=NOW)
+    return made.file_id
+
+
+def void(town: Town) -> set[str]:
+    return {row["file_id"] for row in town.rows("outputs", "obsolete_at IS NOT NULL")}
+
+
+def test_what_was_set_aside_goes_when_playlists_without_it_are_up(town: Town) -> None:
+    gone, others = aside(town, "b1"), aside(town, "b2")
+    announce = town.claims["b1", "running", StepKind.ANNOUNCE]
+    picture = {row["file_id"] for row in town.rows("outputs", f"video_id = {announce.video_id} AND run != 0")}
+    before = void(town)
+
+    ended = ledger.finish_announce(town.db, announce, outputs=[], listed=LISTED, seen=picture, now=NOW)
+
+    assert ended
+    mine = {row["file_id"] for row in town.rows("outputs", f"video_id = {announce.video_id} AND run = 0")}
+    assert gone in mine
+    assert void(town) - before == mine
+    assert others not in void(town)
+
+
+@pytest.mark.parametrize("listed", [LISTED, frozenset()])
+def test_what_was_set_aside_stays_while_the_newest_playlists_name_it(town: Town, listed: set[str]) -> None:
+    aside(town, "b1")
+    announce = town.claims["b1", "running", StepKind.ANNOUNCE]
+    seen = {row["file_id"] for row in town.rows("outputs")} if listed else set()
+    before = void(town)
+
+    assert ledger.finish_announce(town.db, announce, outputs=[], listed=listed, seen=seen, now=NOW)
+
+    assert void(town) == before
+    told = town.rows("videos", f"id = {announce.video_id}")[0]["playable_at"]
+    assert (told is not None) == bool(listed)
+
+
+def test_playlists_that_the_master_names_no_more_go(town: Town) -> None:
+    video_id = announced(town, is_heard=True)
+    town.videos["b2", "new"] = town.upload("b2", "new.mov")
+    found_out(town.db, town.claim("b2", "new", StepKind.INSPECT))
+    video = town.claim("b2", "new", StepKind.VIDEO)
+    other = output(video, OutputKind.PLAYLIST, name="other")
+    assert ledger.finish(town.db, video, outputs=[other, output(video, OutputKind.VIDEO_PART)], now=NOW)
+    second = town.claim("b1", "new", StepKind.VIDEO)
+    assert ledger.finish(town.db, second, outputs=[output(second, OutputKind.VIDEO_PART, 1)], now=NOW)
+    announce = town.claim("b1", "new", StepKind.ANNOUNCE)
+    earlier = output(announce, OutputKind.PLAYLIST, name="earlier")
+    assert ledger.publish(town.db, announce, outputs=[earlier], now=NOW)
+    with town.db.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE outputs SET run = 2 WHERE video_id = {video_id}")
+        connection.exec_driver_sql(f"UPDATE outputs SET run = 1 WHERE file_id = '{earlier.file_id}'")
+        connection.exec_driver_sql(f"UPDATE videos SET run = 2 WHERE id = {video_id}")
+    seen = {row["file_id"] for row in town.rows("outputs")}
+    before = void(town)
+    fresh = output(announce, OutputKind.PLAYLIST, name="fresh")
+
+    assert ledger.finish_announce(town.db, announce, outputs=[fresh], listed={fresh.name}, seen=seen, now=NOW)
+
+    (gone,) = town.rows("outputs", f"video_id = {video_id} AND name = 'new.mov/playlist-0'")
+    assert void(town) - before == {gone["file_id"]}
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_film_that_ends_takes_what_was_set_aside_of_it_along(town: Town, is_gone: bool) -> None:
+    others = aside(town, "b2")
+    video_id = announced(town, is_heard=False)
+    audio = town.claims["b1", "new", StepKind.AUDIO]
+    assert ledger.retract(town.db, audio, now=NOW)
+
+    if is_gone:
+        assert ledger.cancel_gone(town.db, audio, now=NOW)
+    else:
+        end(town.db, audio, "source_damaged")
+
+    assert live(town, video_id) == (set() if is_gone else {"video_part"})
+    assert others not in void(town)
+
+
+def test_what_was_set_aside_of_another_film_and_is_gone_already_ends_no_playlists(town: Town) -> None:
+    aside(town, "b2")
+    video_id = announced(town, is_heard=False)
+    audio = town.claims["b1", "new", StepKind.AUDIO]
+    assert ledger.retract(town.db, audio, now=NOW)
+    again = output(audio, OutputKind.AUDIO_PART, name="again")
+    assert ledger.finish(town.db, audio, outputs=[again], now=NOW)
+    announce = town.claim("b1", "new", StepKind.ANNOUNCE)
+    seen = {part.file_id for part in stats.parts(town.db, video_id)}
+    assert ledger.finish_announce(town.db, announce, outputs=[], listed=LISTED, seen=seen, now=NOW)
+
+    end(town.db, town.claim("b1", "new", StepKind.VIDEO), "source_damaged")
+
+    assert live(town, video_id) == {"video_part", "audio_part", "hls", "playlist"}
 
 
 def test_an_older_version_that_failed_is_not_called_replaced(town: Town) -> None:

@@ -18,6 +18,7 @@ from house import BUCKET, FFMPEG, House, clip
 from watcher import localb2
 
 B_FRAMES = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-bf", "3")
+UNEVEN = ("-vf", "select='lt(n,400)+not(mod(n,10))'", "-fps_mode", "vfr")
 SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "encoded.mov": (("-c:v", "mpeg4", "-q:v", "5", "-g", "60", "-c:a", "pcm_s16le"), "30000/1001"),
     "copied.mp4": ((*B_FRAMES, "-g", "60", "-c:a", "aac"), "25"),
@@ -31,6 +32,9 @@ SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
         "60",
     ),
     "silent #1, 100 %?é.mp4": (("-c:v", "mpeg4", "-q:v", "5", "-g", "48", "-an"), "24"),
+    # As screens are recorded: towards its end pictures stand for longer than the others do on average.
+    "uneven, copied.mp4": ((*B_FRAMES, "-g", "30", *UNEVEN, "-c:a", "aac"), "25"),
+    "uneven, encoded.mov": (("-c:v", "mpeg4", "-q:v", "5", "-g", "30", *UNEVEN, "-an"), "25"),
     "without an index.ts": (("-c:v", "mpeg2video", "-c:a", "mp2"), "25"),
 }
 SECONDS = 20
@@ -108,7 +112,7 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         house.upload(source)
         house.run_until_idle()
         row = house.rows()[request.param]
-        assert row["status"] == "completed", row
+        assert row["status"] == "completed", row["error"]
         master = _playlist(server.url(row["hls"]))
         (folder / "video.mp4").write_bytes(_get(server.url(row["mp4"])))
         yield Film(
@@ -145,7 +149,7 @@ def test_what_is_listed_is_what_the_segments_hold(film: Film) -> None:
         ends = [segment.start for segment in one.segments[1:]] + [one.segments[-1].end]
         for segment, end in zip(one.segments, ends, strict=True):
             assert segment.start == pytest.approx(segment.listed_start + one.segments[0].start, abs=0.002)
-            assert end - segment.start == pytest.approx(segment.listed_duration, abs=0.06)
+            assert end - segment.start == pytest.approx(segment.listed_duration, abs=0.002)
 
 
 def test_each_frame_of_the_source_is_there_once_in_every_rung(film: Film) -> None:
@@ -172,7 +176,8 @@ def test_the_master_says_what_the_rungs_are(film: Film) -> None:
         codecs = [rung.codec, *([film.sound.codec] if film.sound else [])]
         assert said.codecs.split(",") == codecs
         assert said.resolution == (rung.width, rung.height)
-        assert said.frame_rate == pytest.approx(rate, abs=0.001)
+        # Of uneven ones it is a mean, and containers differ in what they take it of.
+        assert said.frame_rate == pytest.approx(rate, abs=1 if "uneven" in film.source.name else 0.001)
         assert said.audio == (film.master.media[0].group_id if film.sound else None)
 
 

@@ -271,7 +271,7 @@ def test_announce_waits_for_the_first_chunk_and_the_first_sound(db: Engine) -> N
     seen = {each.file_id for each in stats.parts(db, 1)}
     ledger.publish(db, audio, outputs=[part(OutputKind.AUDIO_PART, 1)], now=NOW)
     hls = part(OutputKind.HLS, 0)
-    assert ledger.finish_announce(db, announce, outputs=[hls], seen=seen, now=later)
+    assert ledger.finish_announce(db, announce, outputs=[hls], listed={hls.name}, seen=seen, now=later)
     assert stats.list_videos(db)[0]["hls"] == hls.name
     assert stats.video(db, 1).playable_at == later
     again = claim(db, now=later)
@@ -279,7 +279,12 @@ def test_announce_waits_for_the_first_chunk_and_the_first_sound(db: Engine) -> N
     ledger.finish(db, audio, outputs=[], now=NOW)
     assert claim(db, now=later) is None  # package waits for it
     ledger.finish_announce(
-        db, again, outputs=[], seen={part.file_id for part in stats.parts(db, 1)}, now=later
+        db,
+        again,
+        outputs=[],
+        listed={hls.name},
+        seen={part.file_id for part in stats.parts(db, 1)},
+        now=later,
     )
     assert claim(db, now=later).kind == "package"
 

@@ -92,6 +92,9 @@ TROUBLE = ("failed", "handed_back", "rescued", "retried")
 IS_TROUBLE = text(f"what IN ({', '.join(repr(what) for what in TROUBLE)})")
 HAS_OUTAGES = text("outages > 0")
 IS_OBSOLETE = text("obsolete_at IS NOT NULL")
+# The `run` of an output that counts in none, because its attempt ended unfinished. It stays for as long as playlists
+# that are up may name it.
+NO_RUN = 0
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -254,7 +257,7 @@ class Output(Base):
     byte_ranges: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of its segments
     published_at: Mapped[datetime] = mapped_column(UtcTime)
     obsolete_at: Mapped[datetime | None] = mapped_column(UtcTime)
-    run: Mapped[int] = mapped_column(server_default="1")  # the video's when it was made
+    run: Mapped[int] = mapped_column(server_default="1")  # the video's when it was made, or NO_RUN
     token: Mapped[str | None] = mapped_column(Text)  # of the attempt that made it
 
 

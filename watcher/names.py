@@ -16,6 +16,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")  # lone surrogates: t
 _ROOM_BYTES = 128  # kept free below a folder; the longest name of today, a part, takes 70
 
 _HASH_DIGITS = 16  # 64 bits: a collision would need about four billion sources with escaped names
+_FIRST_DIGITS = 8  # tells apart the few beginnings of one rung
 _ESCAPED = re.compile(rf"~[0-9a-f]{{{_HASH_DIGITS}}}\Z")
 
 _KIND = re.compile(r"[a-z0-9]{1,16}\Z")  # video720, audio, stills
@@ -74,9 +75,14 @@ def manifest(folder: str) -> str:
     return f"{folder}watcher.json"
 
 
-def playlist(folder: str, rung: int | None) -> str:
-    """Return the name of the media playlist of a rung (its height), or of the sound."""
-    return f"{folder}{'audio' if rung is None else f'{rung}p'}.m3u8"
+def playlist(folder: str, rung: int | None, *, first: str) -> str:
+    """Return the name of the media playlist of a rung (its height), or of the sound, that begins with `first`.
+
+    `first` is the name of a part. A playlist may only grow (RFC 8216, 6.2.1), and hls.js gives up one that names
+    another segment than before: where a film begins anew, its playlists are others.
+    """
+    digest = hashlib.sha256(first.encode()).hexdigest()[:_FIRST_DIGITS]
+    return f"{folder}{'audio' if rung is None else f'{rung}p'}-{digest}.m3u8"
 
 
 def part(folder: str, kind: str, ordinal: int, token: str, *, ending: str = "mp4") -> str:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy.engine import Engine
 
 from watcher import database, ledger, stats
-from watcher.models import UNFINISHED, Base, OutputKind, StepKind
+from watcher.models import NO_RUN, UNFINISHED, Base, OutputKind, StepKind
 
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
@@ -193,7 +193,9 @@ class Protocol(RuleBasedStateMachine):
         elif claim.kind == StepKind.ANNOUNCE:
             seen = {part.file_id for part in stats.parts(self.readings, claim.video_id)}
             outputs = [self._output(claim, OutputKind.HLS)]
-            won = ledger.finish_announce(self.db, claim, outputs=outputs, seen=seen, now=self.now)
+            won = ledger.finish_announce(
+                self.db, claim, outputs=outputs, listed={"720p.m3u8"}, seen=seen, now=self.now
+            )
         else:
             won = ledger.finish(self.db, claim, outputs=self._made(claim), now=self.now)
         assert won == self._owns(claim)
@@ -346,8 +348,10 @@ class Protocol(RuleBasedStateMachine):
         holding = {claim.token for claim in self.owner.values()}
         runs = {row.id: row.run for row in self._rows("SELECT id, run FROM videos")}
         for row in live:
-            assert row.token in self.finished or row.token in holding
+            assert row.token in self.finished or row.token in holding or row.run == NO_RUN
             assert row.file_id not in self.void
+            # What counts no more stays only while playlists may name it.
+            assert row.run != NO_RUN or self.status[row.video_id][0] in UNFINISHED
             if self.status[row.video_id][0] == "cancelled":
                 assert row.run != runs[row.video_id]
             if self.status[row.video_id][0] == "completed":

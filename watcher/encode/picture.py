@@ -86,7 +86,7 @@ def _made_chunk(
                 width=rung.width,
                 height=rung.height,
                 start_seconds=track.first_decode,
-                duration_seconds=_chunk_length(media, chunk, track, shift),
+                duration_seconds=_chunk_length(chunk, track, shift),
                 frames=track.packets,
                 rung=rung.name,
                 loss=loss,
@@ -145,7 +145,7 @@ def _video(
         width=plan.width,
         height=plan.height,
         start_seconds=found.first_decode,
-        duration_seconds=found.length or found.end - found.first,
+        duration_seconds=found.end - found.first,
         frames=found.packets,
         rung=plans.top(plan).name,
         loss=loss,
@@ -166,8 +166,10 @@ def _check_picture(facts: dict[str, Any], width: int, height: int) -> None:
         raise Failure("output_invalid", f"the picture is not {expected}: {track}")
 
 
-def _chunk_length(media: Media, chunk: Chunk, found: verify.Found, shift: float) -> float:
-    """How long a chunk plays: until the next one begins, as its own file cannot tell."""
-    if chunk.end_seconds is not None:
-        return chunk.end_seconds - found.first_decode
-    return found.length or found.end - shift - found.first_decode
+def _chunk_length(chunk: Chunk, found: verify.Found, shift: float) -> float:
+    """How long a chunk plays: until the next one begins, as its own file cannot tell; the last one to its end.
+
+    That is what the file says of its last frame, for so long players show it: playlists must list no more or less.
+    """
+    end = chunk.end_seconds if chunk.end_seconds is not None else found.end - shift
+    return end - found.first_decode

@@ -35,7 +35,7 @@ def video(track: dict[str, Any], found: dict[str, Any]) -> VideoTrack:
         frame_rate=rate if rate and rate > 0 else None,
         frames=track["indexed"]["count"] if track["indexed"] else None,
         start_seconds=track["start_seconds"],
-        duration_seconds=duration(track),
+        duration_seconds=duration(track, keyframes["span"] if keyframes else None),
         bit_rate=track["bit_rate"],
         interlaced=track["is_interlaced"] or picture["is_interlaced"],
         hidden=_hidden(track),
@@ -76,16 +76,20 @@ def audio(track: dict[str, Any], choice: dict[str, Any]) -> AudioTrack:
     )
 
 
-def duration(track: dict[str, Any]) -> float | None:
-    """How long a track is by its own account: an index, or the tag that Matroska muxers write."""
+def duration(track: dict[str, Any], span: tuple[int, float] | None = None) -> float | None:
+    """How long a track is by its own account: an index, or the tag that Matroska muxers write.
+
+    The index tells when frames are decoded. Where they are uneven and out of order that takes longer or less than
+    to show them, from the first to the last: the `span` of so many frames.
+    """
     if indexed := track["indexed"]:
         shown = indexed["shown"]
+        # Of a file that is cut short only the index knows how many are there.
+        seconds = span[1] if span is not None and span[0] == shown else indexed["span_seconds"]
         # The last packet's duration is the mean of the others; an edit list may hide some of the first ones.
         if not shown:
             return 0.0
-        return (
-            float(indexed["span_seconds"] * shown / (shown - 1)) if shown > 1 else track["duration_seconds"]
-        )
+        return float(seconds * shown / (shown - 1)) if shown > 1 else track["duration_seconds"]
     parts = (track["tagged_duration"] or "").split(":")
     try:
         hours, minutes, seconds = (float(part) for part in parts)

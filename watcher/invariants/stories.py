@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from watcher.invariants.broken import Broken
-from watcher.models import STEP_UNFINISHED, UNFINISHED, OutputKind, StepKind, StepStatus, VideoStatus
+from watcher.models import NO_RUN, STEP_UNFINISHED, UNFINISHED, OutputKind, StepKind, StepStatus, VideoStatus
 from watcher.stats import Story
 
 # What ends an attempt and leaves the video running.
@@ -51,7 +51,7 @@ def check_is_over(story: Story) -> Iterator[Broken]:
         if step.lease_until is not None or step.token is not None or step.worker is not None:
             yield Broken("leftover", f"step {_label(step)} is still leased to {step.worker}", story.video.id)
     for output in story.outputs:
-        if output.obsolete_at is not None:
+        if output.obsolete_at is not None or output.run == NO_RUN:
             yield Broken("leftover", f"the obsolete {output.name} was not deleted", story.video.id)
 
 
@@ -138,7 +138,7 @@ def _agreement(story: Story, told: _Told) -> Iterator[Broken]:
 
 def _results(story: Story, told: _Told) -> Iterator[Broken]:
     """Yield where more than one result counts, or one that is not the last owner's."""
-    live = [output for output in story.outputs if output.obsolete_at is None]
+    live = [output for output in story.outputs if output.obsolete_at is None and output.run != NO_RUN]
     places: dict[tuple[Any, ...], str] = {}
     names: dict[tuple[str, str], str] = {}
     owners = told.tokens | {token for token in told.running.values() if token is not None}

@@ -7,6 +7,7 @@ from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from watcher.models import (
+    NO_RUN,
     STEP_UNFINISHED,
     UNFINISHED,
     Debris,
@@ -88,6 +89,17 @@ def retire_run(connection: Connection, video_id: int, now: datetime) -> None:
     """Mark all that the present run of a video has published: the run is void."""
     run = select(Video.run).where(Video.id == video_id).scalar_subquery()
     retire(connection, now, Output.video_id == video_id, Output.run == run)
+    retire_aside(connection, video_id, now)
+
+
+def set_aside(connection: Connection, token: str) -> None:
+    """Let what an attempt recorded count no longer, and stay: playlists that are up may name it."""
+    connection.execute(update(Output).where(Output.token == token).values(run=NO_RUN))
+
+
+def retire_aside(connection: Connection, video_id: int, now: datetime, *which: Any) -> None:
+    """Mark what was set aside of a video and meets all of `which`: no playlist names it any more."""
+    retire(connection, now, Output.video_id == video_id, Output.run == NO_RUN, *which)
 
 
 def add_debris(
@@ -98,13 +110,13 @@ def add_debris(
     *,
     look_after: datetime | None = None,
 ) -> None:
-    """Note that an attempt ended unfinished: what it recorded is void, what else it uploaded is to be found.
+    """Note that an attempt ended unfinished: what it recorded counts no more, what else it uploaded is to be found.
 
     Its worker may not know it yet, and upload one more object before `look_after`.
     """
     if token is None:
         return
-    retire(connection, now, Output.token == token)
+    set_aside(connection, token)
     note_debris(connection, video_id, token, now, look_after=look_after)
 
 
@@ -192,7 +204,7 @@ def end_video(
     """Give an unfinished video one of its ends, and cancel what was still to do for it.
 
     What steps that publish as they grow had published goes with them when they end unfinished, and so must the
-    playlists that name it.
+    playlists that may name it: no others will take their place.
     """
     connection.execute(
         update(Video)
@@ -200,14 +212,15 @@ def end_video(
         .values(status=status, updated_at=now, **values)
     )
     cancel(connection, video_id, now)
-    is_growing = select(Step.id).where(
-        Step.video_id == video_id,
-        Step.kind.in_((StepKind.COPY, StepKind.AUDIO)),
-        Step.status != StepStatus.COMPLETED,
+    aside = select(Output.id).where(
+        Output.video_id == video_id, Output.run == NO_RUN, Output.obsolete_at.is_(None)
     )
+    if connection.execute(aside).first() is None:
+        return
     run = select(Video.run).where(Video.id == video_id).scalar_subquery()
     playlists = Output.kind.in_((OutputKind.HLS, OutputKind.PLAYLIST))
-    retire(connection, now, Output.video_id == video_id, Output.run == run, playlists, is_growing.exists())
+    retire(connection, now, Output.video_id == video_id, Output.run == run, playlists)
+    retire_aside(connection, video_id, now)
 
 
 def label(kind: str, ordinal: int) -> str:

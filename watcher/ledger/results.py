@@ -129,11 +129,14 @@ def publish(db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], no
 
 
 def retract(db: Engine, claim: claims.Claim, *, now: datetime) -> bool:
-    """Void what a step has published that begins anew within the same attempt; False when it was lost."""
+    """Void what a step has published that begins anew within the same attempt; False when it was lost.
+
+    It stays until playlists without it are announced.
+    """
     with db.begin() as connection:
         won = claims.change(connection, claim, token=claim.token)
         if won:
-            _steps.retire(connection, now, Output.token == claim.token)
+            _steps.set_aside(connection, claim.token)
     return won
 
 
@@ -175,18 +178,29 @@ def finish(
 
 
 def finish_announce(
-    db: Engine, claim: claims.Claim, *, outputs: Sequence[NewOutput], seen: AbstractSet[str], now: datetime
+    db: Engine,
+    claim: claims.Claim,
+    *,
+    outputs: Sequence[NewOutput],
+    listed: AbstractSet[str],
+    seen: AbstractSet[str],
+    now: datetime,
 ) -> bool:
-    """Record playlists of the parts `seen` (file ids); due again if there are more. False when it was lost."""
+    """Record playlists of the parts `seen` (file ids); due again if there are more. False when it was lost.
+
+    `listed` are the names of the media playlists that are up now, changed or not; without any nothing plays yet.
+    """
     with db.begin() as connection:
         if not claims.complete(connection, claim, now):
             return False
-        add_outputs(connection, claim.video_id, claim.token, outputs, now)
-        connection.execute(
-            update(Video)
-            .where(Video.id == claim.video_id)
-            .values(playable_at=_unless_set(Video.playable_at, now), updated_at=now)
-        )
+        if listed:
+            add_outputs(connection, claim.video_id, claim.token, outputs, now)
+            _retire_what_is_unlisted(connection, claim.video_id, listed, seen, now)
+            connection.execute(
+                update(Video)
+                .where(Video.id == claim.video_id)
+                .values(playable_at=_unless_set(Video.playable_at, now), updated_at=now)
+            )
         # By what B2 gives once: SQLite may give the number of a row that was deleted to a new one.
         there = connection.execute(
             select(Output.file_id)
@@ -201,6 +215,19 @@ def finish_announce(
             _steps.wake_announce(connection, claim.video_id, now)
         _after(connection, claim, now, detail={"outputs": [output.name for output in outputs]})
     return True
+
+
+def _retire_what_is_unlisted(
+    connection: Connection, video_id: int, listed: AbstractSet[str], seen: AbstractSet[str], now: datetime
+) -> None:
+    """Retire the playlists that this run's master no longer names, and the parts that only they named.
+
+    A part that was set aside since it was `seen` is named by the new ones: it waits for the next.
+    """
+    run = select(Video.run).where(Video.id == video_id).scalar_subquery()
+    mine = (Output.video_id == video_id, Output.run == run, Output.kind == OutputKind.PLAYLIST)
+    _steps.retire(connection, now, *mine, Output.name.not_in(listed))
+    _steps.retire_aside(connection, video_id, now, Output.file_id.not_in(seen))
 
 
 def _after(connection: Connection, claim: claims.Claim, now: datetime, *, detail: Mapping[str, Any]) -> None:

@@ -19,12 +19,16 @@ MAX_BOXES = 1000  # at the top level of a file: tens are usual, of one that is n
 
 
 def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
-    """Tell where a track may be cut: `places` (seconds, frames shown before), and the longest `gap` between."""
+    """Tell where a track may be cut: `places` (seconds, frames shown before), and the longest `gap` between.
+
+    `span`: how many frames are shown, and the seconds from the first to the last; None where that is not known.
+    """
     times: list[int] | None = None
     if shown := _shown(stream, target) if container.format.name.startswith("mov") else None:
         times = sorted(time for time, _ in shown)
         keys = sorted(time for time, is_key in shown if is_key)
-        last = times[-1]
+        # The last one may be shown for much longer than the others, and its segment lasts as long.
+        last = max(times[-1], (stream.start_time or 0) + (stream.duration or 0))
     elif container.format.name.startswith("matroska") and container.duration:
         with contextlib.suppress(av.error.FFmpegError):  # only now is the index read, of keyframes alone
             container.seek(0)
@@ -39,7 +43,8 @@ def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
     counts = [None if times is None else bisect.bisect_left(times, time) for time in kept]
     gap = max(after - before for before, after in zip(keys, [*keys[1:], last], strict=True))
     places = [round(float(time * unit), 6) for time in kept]
-    return {"places": list(zip(places, counts, strict=True)), "gap": float(gap * unit)}
+    span = None if times is None else (len(times), float((times[-1] - times[0]) * unit))
+    return {"places": list(zip(places, counts, strict=True)), "gap": float(gap * unit), "span": span}
 
 
 def _shown(stream: Any, target: str) -> list[tuple[int, bool]] | None:

@@ -12,6 +12,8 @@ from sqlalchemy.engine import Engine, Row
 from watcher.errors import Failure
 from watcher.models import UNFINISHED, Debris, Output, OutputKind, Step, StepKind, StepStatus, Video
 
+_READ_FIRST = (Output.kind != OutputKind.HLS, Output.kind != OutputKind.PLAYLIST)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -67,7 +69,8 @@ def obsolete_outputs(db: Engine, *, bucket: str, limit: int) -> Sequence[Row[int
         return connection.execute(
             select(Output.id, Output.video_id, Output.file_id, Output.name)
             .where(Output.bucket == bucket, Output.obsolete_at.is_not(None))
-            .order_by(Output.obsolete_at)  # and so through their own index, not past all of the bucket's
+            # Through their own index, not past all of the bucket's; and playlists before the parts that they name.
+            .order_by(Output.obsolete_at, *_READ_FIRST)
             .limit(limit)
         ).all()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from watcher import crashpoint, encode, ledger, log, names, publish, stats
 from watcher.errors import Failure
-from watcher.models import OutputKind
+from watcher.models import OutputKind, StepKind, StepStatus
 from watcher.steps import texts
 from watcher.steps.attempt import Attempt, check_ordinals, check_place
 
@@ -15,13 +15,22 @@ _log = log.get()
 def announce(attempt: Attempt) -> bool:
     """Publish playlists of what plays without a gap from the start; False when the step was lost."""
     claim, shop = attempt.claim, attempt.shop
+    awaits_sound = _awaits_sound(attempt)  # asked first: it may end meanwhile, and then its parts are found
     parts = stats.parts(shop.readings, claim.video_id)
     check_place(attempt, parts)
     seen = {part.file_id for part in parts}
-    outputs = texts.publish_playlists(attempt, parts, is_final=False)
+    begun = {part.kind for part in parts if part.ordinal == 0}
+    if OutputKind.VIDEO_PART not in begun or (awaits_sound and OutputKind.AUDIO_PART not in begun):
+        # What made this due went with an attempt that ended unfinished; the next one makes it due again.
+        return ledger.finish_announce(
+            shop.db, claim, outputs=[], listed=set(), seen=seen, now=attempt.clock()
+        )
+    outputs, listed = texts.publish_playlists(attempt, parts, is_final=False)
     is_first = not any(row.kind == OutputKind.HLS for row in stats.outputs(shop.readings, claim.video_id))
     crashpoint.here("announce")
-    won = ledger.finish_announce(shop.db, claim, outputs=outputs, seen=seen, now=attempt.clock())
+    won = ledger.finish_announce(
+        shop.db, claim, outputs=outputs, listed=listed, seen=seen, now=attempt.clock()
+    )
     if not won:
         publish.withdraw(shop.target, outputs)
     elif is_first:
@@ -67,7 +76,7 @@ def package(attempt: Attempt) -> bool:
             )
         )
     outputs += texts.publish_storyboard(attempt, parts, film, is_whole=is_whole)
-    outputs += texts.publish_playlists(attempt, parts, is_final=True)
+    outputs += texts.publish_playlists(attempt, parts, is_final=True)[0]
     outputs.append(
         texts.publish_manifest(attempt, outputs, loss)
     )  # last: it says that all the others are there
@@ -84,6 +93,11 @@ def package(attempt: Attempt) -> bool:
     else:
         publish.withdraw(shop.target, outputs)
     return won
+
+
+def _awaits_sound(attempt: Attempt) -> bool:
+    steps = stats.steps(attempt.shop.readings, attempt.claim.video_id)
+    return any(step.kind == StepKind.AUDIO and step.status != StepStatus.COMPLETED for step in steps)
 
 
 def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failure:

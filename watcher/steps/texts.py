@@ -21,8 +21,11 @@ _USED_UP = (OutputKind.POSTER_PART, OutputKind.MANIFEST)
 
 def publish_playlists(
     attempt: Attempt, parts: Sequence[stats.Part], *, is_final: bool
-) -> list[ledger.NewOutput]:
-    """Upload the playlists that changed, the master last; return what there is to record."""
+) -> tuple[list[ledger.NewOutput], set[str]]:
+    """Upload the playlists that changed, the master last.
+
+    Returns what there is to record, and the names of all media playlists, changed or not.
+    """
     made = attempt.plan
     videos = [
         rendition
@@ -51,7 +54,7 @@ def publish_playlists(
     master = playlists.master(videos, sound, target_duration=target)
     if is_new(name := names.master(attempt.place), master):
         outputs.append(_upload_playlist(attempt, master, name, OutputKind.HLS, None))
-    return outputs
+    return outputs, {attempt.place + one.uri for one in listed}
 
 
 def publish_storyboard(
@@ -136,7 +139,7 @@ def _rung(
         return None
     track = attempt.facts.video
     return playlists.VideoRendition(
-        uri=names.playlist("", short),
+        uri=names.playlist("", short, first=chosen[0].name),
         codec=_codec(chosen),
         parts=_listed(attempt, chosen),
         width=rung.width,
@@ -154,7 +157,7 @@ def _audio(
     if planned is None or not chosen:
         return None
     return playlists.AudioRendition(
-        uri=names.playlist("", None),
+        uri=names.playlist("", None, first=chosen[0].name),
         codec=_codec(chosen),
         parts=playlists.without_tail(_listed(attempt, chosen), plans.end(attempt.facts)),
         channels=planned.channels,
