@@ -26,8 +26,9 @@ def all_commands(facts: media.Media) -> list[list[str]]:
     return [
         command.video(URL, facts, made.video),
         command.audio(URL, facts, made.audio),
-        command.poster(URL, facts, made.stills, seconds=30, keyframes_only=True, is_bright=True),
-        command.storyboard(URL, facts, made.storyboard, decoded="firsts"),
+        command.poster(URL, facts, made.stills, seconds=30, decoded="firsts", is_bright=True),
+        command.tiles(URL, facts, made.storyboard, decoded="firsts"),
+        command.keyframes(URL, facts, made.storyboard),
     ]
 
 

@@ -22,7 +22,19 @@ from watcher.command.picture import (
     video_chunk,
 )
 from watcher.command.sound import AUDIO, audio, loudness
-from watcher.command.stills import POSTER, SHEETS, Decoded, poster, storyboard
+from watcher.command.stills import (
+    KEYFRAMES,
+    POSTER,
+    SHEETS,
+    TILE,
+    TILES,
+    Decoded,
+    keyframes,
+    poster,
+    sheets,
+    tiles,
+    tiles_of,
+)
 
 AGAIN = "again-"  # before the name of a file that replaces one which was begun and given up
 
@@ -31,23 +43,29 @@ __all__ = [
     "AUDIO",
     "AUDIO_FORMATS",
     "FRAGMENTED",
+    "KEYFRAMES",
     "KEYFRAME_SECONDS",
     "LATE_SECONDS",
     "OWN_FORMAT",
     "PACKAGE",
     "POSTER",
     "SHEETS",
+    "TILE",
+    "TILES",
     "VIDEO",
     "VIDEO_FORMATS",
     "Decoded",
     "audio",
     "before_chunk",
+    "keyframes",
     "loudness",
     "package",
     "poster",
     "protocols",
     "rung_file",
-    "storyboard",
+    "sheets",
+    "tiles",
+    "tiles_of",
     "video",
     "video_chunk",
 ]

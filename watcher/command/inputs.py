@@ -37,9 +37,17 @@ def source(source: str | Path, media: Media, track: VideoTrack | AudioTrack) -> 
     return arguments + _input(source, container=media.container, formats=VIDEO_FORMATS)
 
 
-def own(part: Path) -> list[str]:
-    """Return how a part that an earlier step made is opened."""
-    return _input(part, container=OWN_FORMAT, formats=(OWN_FORMAT,))
+def own(part: Path, *, container: str = OWN_FORMAT) -> list[str]:
+    """Return how a file that was made here is opened."""
+    return _input(part, container=container, formats=(container,))
+
+
+def late(media: Media) -> list[str]:
+    """Return what keeps the picture's time behind the sound's, where times float and the sound is not read along."""
+    if media.video is None or media.audio is None or media.container not in FLOATING_START_FORMATS:
+        return []
+    seconds = (media.video.start_seconds or 0.0) - (media.audio.start_seconds or 0.0)
+    return ["-itsoffset", f"{seconds:.6f}"] if seconds > 0 else []
 
 
 def read_along(media: Media, other: int | None) -> list[str]:

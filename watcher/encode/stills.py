@@ -1,6 +1,5 @@
 """Makes still pictures: the poster and the storyboard."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,22 +11,23 @@ from watcher.media import Media
 from watcher.plan import StillsPlan, StoryboardPlan
 
 IMAGE_FORMAT = "jpeg_pipe"  # of PyAV, for our own pictures only
-# Where a poster is looked for, in turn: seconds from the start, among keyframes only, and not the dark ones. A
-# film may begin with half a minute of black; a clip may have no keyframe, or nothing bright at all.
-POSTER_TRIES = ((30.0, True, True), (300.0, True, True), (30.0, True, False), (6.0, False, False))
-
 # From the cheapest on. The first fails before FFmpeg 7.1, whose inputs take no bitstream filter.
-STORYBOARD_TRIES: tuple[command.Decoded, ...] = ("firsts", "keyframes", "all")
+TRIES: tuple[command.Decoded, ...] = ("firsts", "keyframes", "all")
+# Where a poster is looked for, in turn: seconds from the start, and not the dark pictures. A film may begin with half a
+# minute of black, or hold nothing bright at all; a clip may have no keyframe.
+KEYFRAME_PLACES = ((30.0, True), (300.0, True), (30.0, False))
+PLACES = ((6.0, False),)
+# A film is decoded whole up to its first keyframe, for so many seconds at most: hardly any lie further apart.
+MOST_START_SECONDS = 30.0
 
 
 def poster(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> Made:
     """Make the poster: a typical picture from the start that is not dark, if there is one."""
     path = bench.folder / command.POSTER
-    for seconds, keyframes_only, is_bright in POSTER_TRIES:
-        arguments = command.poster(
-            source, media, plan, seconds=seconds, keyframes_only=keyframes_only, is_bright=is_bright
-        )
-        if _is_made(arguments, path, media, bench, is_last=not keyframes_only):
+    for decoded, (seconds, is_bright) in _places():
+        arguments = command.poster(source, media, plan, seconds=seconds, decoded=decoded, is_bright=is_bright)
+        _try(arguments, media, bench, is_last=decoded == "all")
+        if _is_there(path):
             break
     else:
         raise Failure("output_invalid", "ffmpeg made no poster")
@@ -35,18 +35,69 @@ def poster(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> 
     return Made(path, "poster", "image/jpeg", is_copy=False, width=plan.width, height=plan.height)
 
 
+def _places() -> Iterator[tuple[command.Decoded, tuple[float, bool]]]:
+    for decoded in TRIES:
+        for place in PLACES if decoded == "all" else KEYFRAME_PLACES:
+            yield decoded, place
+
+
 def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench) -> tuple[Made, ...]:
-    """Make the sheets of the storyboard, in order; when salvaging, as many as there are pictures for."""
-    paths = [bench.folder / (command.SHEETS % number) for number in range(plan.sheets)]
-    for decoded in STORYBOARD_TRIES:
-        arguments = command.storyboard(source, media, plan, decoded=decoded)
-        if _is_made(arguments, paths[-1], media, bench, is_last=decoded == "all"):
+    """Make the sheets of the storyboard, in order; none when salvaging where no picture can be decoded."""
+    for decoded in TRIES:
+        _make_tiles(source, media, plan, bench, decoded=decoded)
+        if made := _made(plan, bench):
             break
     else:
         if not bench.is_salvaging:
-            raise Failure("output_invalid", f"ffmpeg did not make {plan.sheets} sheets of the storyboard")
-        paths = list(itertools.takewhile(_is_there, paths))
-    return tuple(_sheets(paths, plan, bench))
+            raise Failure("output_invalid", "ffmpeg made no picture for the storyboard")
+        return ()
+    if made[0] > 0:
+        # A film that was cut without encoding it begins between two keyframes.
+        seconds = min(made[0] * plan.interval_seconds, MOST_START_SECONDS)
+        arguments = command.tiles(source, media, plan, decoded="all", seconds=seconds)
+        _try(arguments, media, bench, is_last=False)
+    path = _row(_made(plan, bench), plan, bench)
+    workbench.run(command.sheets(path, plan), media, bench)
+    return tuple(
+        _sheets([bench.folder / (command.SHEETS % number) for number in range(plan.sheets)], plan, bench)
+    )
+
+
+def _make_tiles(
+    source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench, *, decoded: command.Decoded
+) -> None:
+    track = media.video
+    # ffmpeg counts the pictures of files without times. HEVC counts them modulo a small number: of keyframes alone,
+    # where GOPs are open, the decoder takes some for pictures that it has, and drops them. It gets these once more,
+    # without the others.
+    is_copied = track is not None and (track.codec == "hevc" or track.start_seconds is None)
+    if decoded != "firsts" or not is_copied:
+        _try(command.tiles(source, media, plan, decoded=decoded), media, bench, is_last=decoded == "all")
+        return
+    copied = _try(command.keyframes(source, media, plan), media, bench, is_last=False)
+    keyframes = bench.folder / command.KEYFRAMES
+    made: list[int] = []
+    while _is_there(keyframes):
+        _try(command.tiles_of(keyframes, media, plan, but=made), media, bench, is_last=False)
+        before, made = made, _made(plan, bench)
+        if len(made) in (len(before), copied):
+            break
+
+
+def _made(plan: StoryboardPlan, bench: Bench) -> list[int]:
+    """Return the numbers of the tiles that there are, in order."""
+    return [number for number in range(plan.tiles) if _is_there(bench.folder / (command.TILE % number))]
+
+
+def _row(made: list[int], plan: StoryboardPlan, bench: Bench) -> Path:
+    """Write all tiles into one file; where keyframes are rare, some repeat the one before."""
+    path = bench.folder / command.TILES
+    shown = made[0]
+    with path.open("wb") as target:
+        for number in range(plan.tiles):
+            shown = number if number in made else shown
+            target.write((bench.folder / (command.TILE % shown)).read_bytes())
+    return path
 
 
 def _sheets(paths: list[Path], plan: StoryboardPlan, bench: Bench) -> Iterator[Made]:
@@ -56,14 +107,16 @@ def _sheets(paths: list[Path], plan: StoryboardPlan, bench: Bench) -> Iterator[M
         yield Made(path, "sheet", "image/jpeg", is_copy=False, width=width, height=height)
 
 
-def _is_made(arguments: list[str], path: Path, media: Media, bench: Bench, *, is_last: bool) -> bool:
+def _try(arguments: list[str], media: Media, bench: Bench, *, is_last: bool) -> int:
+    """Return how many pictures ffmpeg wrote."""
     try:
-        workbench.run(arguments, media, bench)
+        report = workbench.run(arguments, media, bench)
     except Failure as failure:
         # Where no picture passes nothing reaches the encoder, which is an error for ffmpeg.
         if is_last or failure.code != "encode_failed":
             raise
-    return _is_there(path)
+        return 0
+    return report.wrote[0, 0].packets if (0, 0) in report.wrote else 0
 
 
 def _is_there(path: Path) -> bool:

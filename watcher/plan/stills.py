@@ -14,6 +14,7 @@ LONG_INTERVAL_SECONDS = 6.0
 SHEET_TILES = 100
 MOST_TILES = 300
 COLUMNS = ROWS = 10  # sheets of 1600x900: every device decodes them at once
+LAST_TILE = 0.25  # of an interval: what is left over and shorter belongs to the tile before
 UNKNOWN_SECONDS = 600.0  # what is prepared for where nothing is known of the length
 
 
@@ -27,7 +28,7 @@ def storyboard(media: Media, video: VideoPlan) -> StoryboardPlan:
     seconds = end(media) or media.duration_seconds or UNKNOWN_SECONDS
     usual = min(max(INTERVAL_SECONDS, seconds / SHEET_TILES), LONG_INTERVAL_SECONDS)
     interval = max(usual, seconds / MOST_TILES)
-    tiles = max(1, math.ceil(seconds / interval - 1e-6))  # not one more for a rounding error
+    tiles = max(1, math.ceil(seconds / interval - LAST_TILE))
     scale = min(1.0, TILE_PIXELS / max(video.width, video.height))
     columns = min(COLUMNS, tiles)
     return StoryboardPlan(
