@@ -227,6 +227,21 @@ def test_what_an_edit_list_hides_is_counted(tmp_path: Path) -> None:
     assert video.duration_seconds == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_trimmed_film_is_as_long_as_its_shown_frames_where_hidden_ones_lie_between_them(
+    tmp_path: Path,
+) -> None:
+    reordered = ("-c:v", "libx264", "-preset", "veryfast", "-g", "15", "-bf", "3", "-sc_threshold", "0")
+    make(tmp_path / "whole.mp4", *reordered, rate=10, seconds=6, sound=False)
+    run("-ss", "2.3", "-i", str(tmp_path / "whole.mp4"), "-c", "copy", str(tmp_path / "trimmed.mp4"))
+
+    video = inspect_file(tmp_path / "trimmed.mp4", tmp_path).video
+
+    assert video is not None
+    assert video.frames is not None
+    assert video.hidden > 0
+    assert video.duration_seconds == pytest.approx((video.frames - video.hidden) / 10, abs=0.01)
+
+
 def test_an_mp4_whose_upload_broke_off_is_truncated_whichever_end_its_index_is_at(tmp_path: Path) -> None:
     make(tmp_path / "first.mp4", *H264, "-c:a", "aac", "-movflags", "+faststart")
     make(tmp_path / "last.mp4")

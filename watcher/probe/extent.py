@@ -1,5 +1,6 @@
 """How much a file should hold by its own account, and how much of that is there."""
 
+import itertools
 import struct
 from fractions import Fraction
 from typing import Any
@@ -80,5 +81,15 @@ def _counted(entries: list[Any], unit: Fraction) -> dict[str, Any]:
         "count": len(entries),
         "shown": len(times),
         "last_byte": max((one.pos + one.size for one in entries), default=0),
-        "span_seconds": float((max(times) - min(times)) * unit) if times else 0.0,
+        "span_seconds": float(_span(entries, times) * unit) if times else 0.0,
     }
+
+
+def _span(entries: list[Any], times: list[int]) -> Fraction:
+    """Return how far the first and the last of the `times` that are shown lie apart."""
+    if len(times) == len(entries):
+        return Fraction(max(times) - min(times))
+    # In the order of decoding, which these times are of, hidden ones may lie between others.
+    every = sorted((one.timestamp, one.is_discard) for one in entries)
+    lengths = [after - time for (time, is_hidden), (after, _) in itertools.pairwise(every) if not is_hidden]
+    return Fraction(sum(lengths), max(1, len(lengths))) * (len(times) - 1)
