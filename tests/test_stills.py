@@ -208,6 +208,18 @@ def test_a_film_that_begins_between_keyframes_shows_its_beginning(tmp_path: Path
     assert shown[2:] == [120, 120, 240]
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_where_a_tile_has_no_keyframe_it_shows_the_last_one_before(tmp_path: Path, codec: str) -> None:
+    options = "log-level=error:keyint=250:scenecut=0" if codec == "hevc" else "keyint=250:scenecut=0"
+    encoding = (*(X265 if codec == "hevc" else X264), options, "-force_key_frames", "0,1.2")
+    source = numbered(tmp_path / "scenes.mp4", *encoding, seconds=9, rate=10)
+    assert keyframes(source) == [0, 12]
+
+    shown = numbers(source)
+
+    assert shown == [0, 12, 12, 12, 12]
+
+
 def test_xvid_with_two_pictures_in_a_packet_shows_each_tile(tmp_path: Path) -> None:
     encoding = ("-c:v", "libxvid", "-bf", "2", "-g", "8", "-q:v", "4")
     source = numbered(tmp_path / "packed.avi", *encoding, seconds=8, rate=25)

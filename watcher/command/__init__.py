@@ -32,6 +32,7 @@ from watcher.command.stills import (
     keyframes,
     poster,
     sheets,
+    stretches,
     tiles,
     tiles_of,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "protocols",
     "rung_file",
     "sheets",
+    "stretches",
     "tiles",
     "tiles_of",
     "video",

@@ -9,7 +9,7 @@ from watcher.media import Media
 from watcher.plan import StillsPlan, StoryboardPlan
 
 POSTER = "poster.jpg"
-TILE = "tile-%d.yuv"  # numbered from 0, as it lies on the sheets
+TILE = "tile-%d.yuv"  # numbered by stretches of time, from 0
 TILES = "tiles.yuv"  # all of them, in order
 KEYFRAMES = "keyframes.mov"  # one for each tile
 SHEETS = "sheet-%d.jpg"  # numbered from 0
@@ -62,36 +62,46 @@ def poster(
     return [*arguments, "-frames:v", "1", *_jpeg(QUALITY), "-update", "1", POSTER]
 
 
+def stretches(media: Media, plan: StoryboardPlan) -> int:
+    """Return how many stretches of time each tile has, of which one picture is decoded.
+
+    Two, where keyframes are rare: in scenes without one, a tile shows the last before, which is seldom the first of
+    its own tile.
+    """
+    gap = media.video.keyframe_gap if media.video is not None else None
+    return 2 if gap is not None and gap > plan.interval_seconds else 1
+
+
 def keyframes(source: str | Path, media: Media, plan: StoryboardPlan) -> list[str]:
-    """Return the arguments that copy the first keyframe of each tile's stretch of time to `KEYFRAMES`."""
+    """Return the arguments that copy the first keyframe of each stretch of time to `KEYFRAMES`."""
     track = inputs.picture(media)
-    arguments = ["-bsf:v", ",".join(_firsts(media, plan.interval_seconds)), *inputs.late(media)]
+    arguments = ["-bsf:v", ",".join(_firsts(media, _seconds(media, plan))), *inputs.late(media)]
     arguments += [*inputs.source(source, media, track), "-map", f"0:{track.index}", "-c", "copy"]
     return [*arguments, *fragmented.bare(), "-f", "mov", KEYFRAMES]
-
-
-def tiles_of(keyframes: Path, media: Media, plan: StoryboardPlan, *, but: Sequence[int]) -> list[str]:
-    """Return the arguments that make the tiles of a storyboard, `but` some, from `KEYFRAMES`."""
-    packets, filters = _each_anew(media)
-    is_made = "+".join(f"eq({_place('pts*tb', plan.interval_seconds)},{number})" for number in but) or "0"
-    arguments = ["-copyts", "-bsf:v", ",".join([f"noise=drop='{is_made}'", *packets])]
-    arguments += [*inputs.own(keyframes), "-map", "0:0"]
-    return [*arguments, "-vf", ",".join([*filters, *_tiles(media, plan)]), *_raw()]
 
 
 def tiles(
     source: str | Path, media: Media, plan: StoryboardPlan, *, decoded: Decoded, seconds: float | None = None
 ) -> list[str]:
-    """Return the arguments that make the tiles of a storyboard, or those of its first `seconds`.
+    """Return the arguments that make what the tiles of a storyboard show, or those of its first `seconds`.
 
-    Each is a file `TILE` that shows the first picture of its stretch of time. Where a stretch has none that is
-    decoded, there is no file. They may come in any order.
+    For each of the `stretches` there is a file `TILE` with the first picture that is decoded, if there is one. They
+    may come in any order.
     """
-    arguments, filters = _decoded(media, decoded, plan.interval_seconds)
+    arguments, filters = _decoded(media, decoded, _seconds(media, plan))
     if seconds is not None:
         arguments += ["-t", f"{seconds:g}"]
     arguments += [*inputs.late(media), *_picture(source, media, [*filters, *_tiles(media, plan)])]
     return [*arguments, *_raw()]
+
+
+def tiles_of(keyframes: Path, media: Media, plan: StoryboardPlan, *, but: Sequence[int]) -> list[str]:
+    """Return the arguments that make the same, `but` some, from `KEYFRAMES`."""
+    packets, filters = _each_anew(media)
+    is_made = "+".join(f"eq({_place('pts*tb', _seconds(media, plan))},{number})" for number in but) or "0"
+    arguments = ["-copyts", "-bsf:v", ",".join([f"noise=drop='{is_made}'", *packets])]
+    arguments += [*inputs.own(keyframes), "-map", "0:0"]
+    return [*arguments, "-vf", ",".join([*filters, *_tiles(media, plan)]), *_raw()]
 
 
 def sheets(tiles: Path, plan: StoryboardPlan) -> list[str]:
@@ -142,19 +152,23 @@ def _each_anew(media: Media) -> tuple[list[str], list[str]]:
 
 def _tiles(media: Media, plan: StoryboardPlan) -> list[str]:
     """Return the filters to the tiles; the time of each is its number, in seconds."""
-    interval = plan.interval_seconds
+    interval = _seconds(media, plan)
     place = _place("t", interval)
     is_next = f"isnan(prev_selected_t)+not(eq({place},{_place('prev_selected_t', interval)}))"
     return [
-        f"select='lt({place},{plan.tiles})*({is_next})'",
+        f"select='lt({place},{plan.tiles * stretches(media, plan)})*({is_next})'",
         *colour.still(inputs.picture(media), plan.tile_width, plan.tile_height),
         f"setpts='{_place('T', interval)}/TB'",
         "settb=1",
     ]
 
 
+def _seconds(media: Media, plan: StoryboardPlan) -> float:
+    return plan.interval_seconds / stretches(media, plan)
+
+
 def _place(seconds: str, interval: float) -> str:
-    """Return the expression of the number of the stretch of time, such as a tile's, that a time lies in."""
+    """Return the expression of the number of the stretch of time that a time lies in."""
     return f"floor(max(0,{seconds})/{interval:g}+{_ROUNDING:g})"
 
 

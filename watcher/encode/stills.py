@@ -43,9 +43,11 @@ def _places() -> Iterator[tuple[command.Decoded, tuple[float, bool]]]:
 
 def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench) -> tuple[Made, ...]:
     """Make the sheets of the storyboard, in order; none when salvaging where no picture can be decoded."""
+    each = command.stretches(media, plan)
+    number = plan.tiles * each
     for decoded in TRIES:
         _make_tiles(source, media, plan, bench, decoded=decoded)
-        if made := _made(plan, bench):
+        if made := _made(number, bench):
             break
     else:
         if not bench.is_salvaging:
@@ -53,10 +55,10 @@ def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Be
         return ()
     if made[0] > 0:
         # A film that was cut without encoding it begins between two keyframes.
-        seconds = min(made[0] * plan.interval_seconds, MOST_START_SECONDS)
+        seconds = min(made[0] * plan.interval_seconds / each, MOST_START_SECONDS)
         arguments = command.tiles(source, media, plan, decoded="all", seconds=seconds)
         _try(arguments, media, bench, is_last=False)
-    path = _row(_made(plan, bench), plan, bench)
+    path = _row(_made(number, bench), plan, bench, each=each)
     workbench.run(command.sheets(path, plan), media, bench)
     return tuple(
         _sheets([bench.folder / (command.SHEETS % number) for number in range(plan.sheets)], plan, bench)
@@ -79,23 +81,24 @@ def _make_tiles(
     made: list[int] = []
     while _is_there(keyframes):
         _try(command.tiles_of(keyframes, media, plan, but=made), media, bench, is_last=False)
-        before, made = made, _made(plan, bench)
+        before, made = made, _made(plan.tiles * command.stretches(media, plan), bench)
         if len(made) in (len(before), copied):
             break
 
 
-def _made(plan: StoryboardPlan, bench: Bench) -> list[int]:
-    """Return the numbers of the tiles that there are, in order."""
-    return [number for number in range(plan.tiles) if _is_there(bench.folder / (command.TILE % number))]
+def _made(number: int, bench: Bench) -> list[int]:
+    """Return of which of so many stretches of time there is a picture, in order."""
+    return [one for one in range(number) if _is_there(bench.folder / (command.TILE % one))]
 
 
-def _row(made: list[int], plan: StoryboardPlan, bench: Bench) -> Path:
-    """Write all tiles into one file; where keyframes are rare, some repeat the one before."""
+def _row(made: list[int], plan: StoryboardPlan, bench: Bench, *, each: int) -> Path:
+    """Write all tiles into one file: of each the first picture of its `each` stretches, or the last one before."""
     path = bench.folder / command.TILES
-    shown = made[0]
     with path.open("wb") as target:
-        for number in range(plan.tiles):
-            shown = number if number in made else shown
+        for tile in range(plan.tiles):
+            before = [one for one in made if one < tile * each] or made[:1]
+            inside = [one for one in made if tile * each <= one < (tile + 1) * each]
+            shown = inside[0] if inside else before[-1]
             target.write((bench.folder / (command.TILE % shown)).read_bytes())
     return path
 
