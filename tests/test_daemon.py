@@ -405,7 +405,7 @@ def test_steps_that_run_together_share_the_processors(
         assert taken is not None
         threads.append((taken[0].label, taken[1]))
     # The sound takes next to nothing, and stands back.
-    assert threads == [("video", 8), ("audio", 4), ("video:1", 4), ("stills", 2)]
+    assert threads == [("video", 8), ("audio", 4), ("video:1", 4), ("video:2", 2)]
 
 
 def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:

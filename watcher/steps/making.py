@@ -12,8 +12,6 @@ from watcher.steps.growing import Growing
 
 # Where in a step's progress the making ends and the upload begins.
 MADE = 0.9
-# Nobody waits for the poster before the first chunk plays.
-STILLS_LATER = timedelta(seconds=plan.CHUNK_SECONDS[0])
 
 _TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of a viewer's two seconds
 
@@ -194,7 +192,8 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
         steps.insert(1, (StepKind.AUDIO, 0, share, timedelta()))
     steps += [
         (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
-        (StepKind.STILLS, 0, 2.0, STILLS_LATER),
+        # Nobody sees a still picture before the end, and by then what it is made from has been fetched.
+        (StepKind.STILLS, 0, 2.0, timedelta(seconds=whole)),
         (StepKind.STORYBOARD, 0, 2.0, timedelta(seconds=whole)),
         (StepKind.PACKAGE, 0, 10.0, timedelta(seconds=whole)),
     ]
