@@ -181,3 +181,47 @@ def test_a_film_is_not_announced_without_the_sound_that_begins_anew(
         assert floor.house.rows()["film.mp4"]["hls"] is None
         floor.work_to_the_end()
         assert floor.video().status == "completed"
+
+
+@pytest.mark.parametrize("ladder", ["720", "720,144"])
+def test_keyframes_that_turn_out_to_lie_far_apart_change_nothing_that_players_were_told(
+    tmp_path: Path, b2: localb2.LocalB2, monkeypatch: pytest.MonkeyPatch, ladder: str
+) -> None:
+    # An FLV has no index that tells: first each second, then after 9, 13 and 17.
+    keys = ("-g", "9999", "-force_key_frames", "0,1,2,3,4,5,6,15,28", "-sc_threshold", "0")
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER=ladder)
+        floor.house.upload(clip(tmp_path / "film.flv", *H264, *keys, "-an", seconds=45, rate="10"))
+        floor.sweep()
+        audience = Audience(floor, monkeypatch)
+
+        floor.work_to_the_end()
+        audience.clear_away()
+
+        assert floor.video().status == "completed"
+        assert [texts for texts in audience.texts.values() if not grew(texts)] == []
+        assert {m3u8.loads(texts[-1]).target_duration for texts in audience.texts.values()} == {13}
+        starts = {
+            tuple(one.duration for one in m3u8.loads(texts[-1]).segments) for texts in audience.texts.values()
+        }
+        assert len(starts) == 1  # all rungs in step
+        assert audience.gone == []
+    assert floor.house.broken() == []
+
+
+def test_keyframes_far_apart_but_not_too_far_are_copied_from_an_flv(
+    tmp_path: Path, b2: localb2.LocalB2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("-g", "9999", "-force_key_frames", "0,1,2,3,4,5,6,18", "-sc_threshold", "0")
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        floor.house.upload(clip(tmp_path / "film.flv", *H264, *keys, "-an", seconds=20, rate="10"))
+        floor.sweep()
+        audience = Audience(floor, monkeypatch)
+
+        floor.work_to_the_end()
+
+        [texts] = audience.texts.values()
+        assert len(texts) > 1
+        assert grew(texts)
+        assert [one.duration for one in m3u8.loads(texts[-1]).segments] == [1, 1, 1, 1, 1, 1, 12, 2]

@@ -414,7 +414,15 @@ def test_announce_is_due_when_picture_and_sound_of_this_run_are_there(
         if run == 2 and is_void:
             stills = town.claim("b1", "new", StepKind.STILLS)
             assert ledger.publish(town.db, stills, outputs=[output(stills, OutputKind.VIDEO_PART)], now=NOW)
+            gone = output(stills, OutputKind.VIDEO_PART, name="gone")
             assert ledger.retract(town.db, stills, now=NOW)
+            assert ledger.publish(town.db, stills, outputs=[gone], now=NOW)
+            with town.db.begin() as connection:
+                retired = f"UPDATE outputs SET obsolete_at = published_at WHERE file_id = '{gone.file_id}'"
+                connection.exec_driver_sql(retired)
+                connection.exec_driver_sql(
+                    f"UPDATE outputs SET token = NULL WHERE file_id = '{gone.file_id}'"
+                )
             hand_back(town.db, stills, until=NOW, code="shutdown")
         for kind in [StepKind.STILLS, *([StepKind.AUDIO] if has_sound else []), StepKind.VIDEO]:
             made = {StepKind.VIDEO: OutputKind.VIDEO_PART, StepKind.AUDIO: OutputKind.AUDIO_PART}

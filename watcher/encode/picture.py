@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from watcher import command, crashpoint, transcript, verify
+from watcher import command, crashpoint, fragments, transcript, verify
 from watcher import plan as plans
 from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made, Nothing, OnGrowth
@@ -13,7 +13,19 @@ from watcher.errors import Failure
 from watcher.media import Media
 from watcher.plan import Chunk, Plan, Rung, VideoPlan
 
+ROUNDED_SECONDS = (
+    0.1  # by what containers' clocks and the last frame make a segment longer; playlists allow for 1
+)
 ON_TIME_SECONDS = 0.1  # after its start a chunk's first frame is there, unless it cannot be decoded
+
+
+class FarApart(Failure):
+    """The source's keyframes lie further apart than playlists promise that segments are long, and may be copied.
+
+    The promise must not change while a playlist grows (RFC 8216, 4.3.3.1), and without an index nobody knows
+    beforehand. A promise that is kept whatever comes would have to be as long as a minute, and players ask for more of
+    a growing playlist only that often. So what would break it is not published, and made with other keyframes.
+    """
 
 
 def video(
@@ -24,13 +36,17 @@ def video(
     `on_growth` is called about twice a second, in this thread, with the file so far: whole fragments, and
     perhaps a part of one. A path that it was not given before means that the earlier file is given up.
     """
-    try:
-        return _video(source, media, plan, bench, command.VIDEO, on_growth)
-    except Failure as failure:
-        if plan.mode != "copy" or not workbench.is_mendable(failure, bench):
-            raise
-    plan = dataclasses.replace(plan, mode="encode")
-    return _video(source, media, plan, bench, command.AGAIN + command.VIDEO, on_growth)
+    name = command.VIDEO
+    while True:
+        try:
+            return _video(source, media, plan, bench, name, on_growth)
+        except FarApart:
+            plan = dataclasses.replace(plan, mode="encode", has_source_keyframes=False)
+        except Failure as failure:
+            if plan.mode != "copy" or not workbench.is_mendable(failure, bench):
+                raise
+            plan = dataclasses.replace(plan, mode="encode")
+        name = command.AGAIN + name
 
 
 def video_chunk(
@@ -41,6 +57,10 @@ def video_chunk(
     When salvaging, what cannot be decoded is done without: the frames before and after are shown for longer.
     Nothing comes of a chunk where no frame is left from its start on.
     """
+    try:
+        return workbench.without_holes(lambda bench, _: _made_chunk(source, media, plan, chunk, bench), bench)
+    except FarApart:  # of the rung that was to be copied, too, which is encoded with the same keyframes then
+        plan = dataclasses.replace(plan, video=dataclasses.replace(plan.video, has_source_keyframes=False))
     return workbench.without_holes(lambda bench, _: _made_chunk(source, media, plan, chunk, bench), bench)
 
 
@@ -49,7 +69,7 @@ def _made_chunk(
 ) -> tuple[Made, ...] | Nothing:
     rungs = plan.chunked_rungs
     arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads)
-    report, each, found = _chunk(arguments, media, rungs, chunk, bench)
+    report, each, found = _chunk(arguments, media, plan.video, rungs, chunk, bench)
     is_on_time = found[0] is not None and found[0].first_decode < chunk.start_seconds + ON_TIME_SECONDS
     if chunk.start_seconds > 0 and is_on_time and verify.has_errors(media, report):
         # Those on the way from the keyframe before belong to another chunk, or to a seek into the middle.
@@ -64,10 +84,10 @@ def _made_chunk(
             raise
         loss = failure
         arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads, mend="start")
-        report, each, found = _chunk(arguments, media, rungs, chunk, bench)
+        report, each, found = _chunk(arguments, media, plan.video, rungs, chunk, bench)
         if found[0] is None and chunk.end_seconds is not None:
             arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads, mend="still")
-            report, each, found = _chunk(arguments, media, rungs, chunk, bench)
+            report, each, found = _chunk(arguments, media, plan.video, rungs, chunk, bench)
         if found[0] is None:
             return Nothing(loss)
     is_paced = plan.video.frame_rate is not None
@@ -97,15 +117,18 @@ def _made_chunk(
 
 
 def _chunk(
-    arguments: list[str], media: Media, rungs: Sequence[Rung], chunk: Chunk, bench: Bench
+    arguments: list[str], media: Media, video: VideoPlan, rungs: Sequence[Rung], chunk: Chunk, bench: Bench
 ) -> tuple[transcript.Report, list[dict[str, Any]], list[verify.Found | None]]:
     """Run what makes a chunk, and measure each rung of it."""
-    report = workbench.run(arguments, media, bench, chunk=chunk)
+    paths = [bench.folder / command.rung_file(rung) for rung in rungs]
+    look = _looking(media, video, None)
+    report = workbench.run(arguments, media, bench, chunk=chunk, growing=paths[-1], on_growth=look)
     crashpoint.here("chunk")
     wrote = report.wrote.get((0, 0))
     if wrote is not None and wrote.packets == 0:  # files that hold nothing, which nobody can open
         return report, [], [None] * len(rungs)
-    paths = [bench.folder / command.rung_file(rung) for rung in rungs]
+    if look is not None:
+        look(paths[-1])
     each = workbench.probe_all(paths, bench, container=command.OWN_FORMAT, scan="start")
     late = _late(media) if chunk.start_seconds == 0 else 0.0
     return report, each, [workbench.only(facts["scan"], "video", late=late) for facts in each]
@@ -118,10 +141,11 @@ def _video(
     # Smaller rungs are decoded anyway, in steps of their own; where they fail, all fails, unless it is salvaged.
     is_decoded = plan.is_decoded or bench.is_salvaging
     arguments = command.video(source, media, plan, name=name, is_decoded=is_decoded)
-    report = workbench.run(arguments, media, bench, growing=path, on_growth=on_growth)
-    if plan.mode == "copy" and on_growth is not None:
+    look = _looking(media, plan, on_growth)
+    report = workbench.run(arguments, media, bench, growing=path, on_growth=look)
+    if look is not None and (plan.mode == "copy" or plan.has_source_keyframes):
         # A film may be copied before it is first asked for, and looking at all of it takes seconds.
-        on_growth(path)
+        look(path)
     scan: Literal["start", "keyframes"] = "keyframes" if plan.mode == "copy" else "start"
     facts = workbench.probe(path, bench, container=command.OWN_FORMAT, scan=scan)
     found = workbench.only(facts["scan"], "video", late=_late(media))
@@ -150,6 +174,27 @@ def _video(
         rung=plans.top(plan).name,
         loss=loss,
     )
+
+
+def _looking(media: Media, plan: VideoPlan, on_growth: OnGrowth | None) -> OnGrowth | None:
+    """Return what a growing file is given to: first a look for keyframes that are `FarApart`, where they may be."""
+    is_known = media.video is None or media.video.keyframe_gap is not None
+    if is_known or not (plan.mode == "copy" or plan.has_source_keyframes):
+        return on_growth
+
+    def look(path: Path) -> None:
+        with path.open("rb") as file:
+            there = fragments.read(file).fragments
+        # The first one is longer where the picture begins late.
+        gaps = [one.duration_seconds - (0.0 if number else _late(media)) for number, one in enumerate(there)]
+        if (gap := max(gaps, default=0.0)) > plans.COPY_KEYFRAME_GAP + ROUNDED_SECONDS:
+            raise FarApart(
+                "output_invalid", f"its keyframes are {gap:.1f} s apart, and players wait for the next one"
+            )
+        if on_growth is not None:
+            on_growth(path)
+
+    return look
 
 
 def _late(media: Media) -> float:
