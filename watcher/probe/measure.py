@@ -42,14 +42,10 @@ class Track:
         if is_keyframe and self.is_video:
             # Not when it is shown: libavformat moves that by what each file's own B-frames need.
             self._keys.append(shown if decoded is None else decoded)
-        end = shown + (packet.duration or 0)
-        if self._first is None:
-            self._first, self._last, self._end = shown, shown, end
-        self._first, self._last, self._end = (
-            min(self._first, shown),
-            max(self._last, shown),
-            max(self._end, end),
-        )
+        if self._first is None or shown >= self._last:
+            # Durations lie between times of decoding: of one before a gap, what comes after may be shown first.
+            self._last, self._end = shown, shown + (packet.duration or 0)
+        self._first = shown if self._first is None else min(self._first, shown)
 
     def note_crowd(self, shown: int | None) -> None:
         """Count the pictures that share their time with the one shown before."""
