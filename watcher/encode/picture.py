@@ -13,9 +13,8 @@ from watcher.errors import Failure
 from watcher.media import Media
 from watcher.plan import Chunk, Plan, Rung, VideoPlan
 
-ROUNDED_SECONDS = (
-    0.1  # by what containers' clocks and the last frame make a segment longer; playlists allow for 1
-)
+# By what containers' clocks and the last frame make a segment longer; playlists allow for a whole second.
+ROUNDED_SECONDS = 0.1
 ON_TIME_SECONDS = 0.1  # after its start a chunk's first frame is there, unless it cannot be decoded
 
 
