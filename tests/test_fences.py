@@ -541,6 +541,16 @@ def test_announce_is_due_again_for_what_has_the_number_of_a_row_that_is_gone(tow
     assert town.step(audio.video_id, "announce")["status"] == "pending"
 
 
+def test_an_announcement_retires_no_playlist_of_another_film(town: Town) -> None:
+    other = announced(town, is_heard=True)
+    announce = town.claims["b1", "running", StepKind.ANNOUNCE]
+    listed = {"running.mov/playlist"}
+
+    assert ledger.finish_announce(town.db, announce, outputs=[], listed=listed, seen=set(), now=NOW)
+
+    assert "playlist" in live(town, other)
+
+
 @pytest.mark.parametrize("change", ["run = run - 1", "obsolete_at = published_at"])
 def test_announce_is_not_due_again_for_what_is_void_or_of_an_earlier_run(town: Town, change: str) -> None:
     audio, announce = (town.claims["b1", "running", kind] for kind in (StepKind.AUDIO, StepKind.ANNOUNCE))
