@@ -7,8 +7,9 @@ pymp4 reads whole files into memory and is no longer kept up, and cs-iso14496 br
 
 import hashlib
 import itertools
+import operator
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
@@ -255,19 +256,20 @@ def _span(moof: memoryview, head: _Head) -> _Span:
     # Signed, whatever the standard says: ffmpeg writes a copy's negative times so.
     clock: int = struct.unpack_from(">q", decoded, 4)[0] if decoded[0] else _u32(decoded, 4)
     clock += head.shift
-    first, last, stored = None, 0, 0
+    times: list[int] = []
+    stored = 0
     for kind, run in _boxes(tracks[0]):
         if kind != "trun":
             continue
-        if first is None and _first_flags(run, flags) & _NOT_A_KEYFRAME:
+        if not times and _first_flags(run, flags) & _NOT_A_KEYFRAME:
             raise ValueError(f"the fragment at {clock / head.timescale:.3f} s does not begin with a keyframe")
-        for stored, shift in _samples(run, duration):
-            shown = clock + shift
-            first, last = (shown, shown) if first is None else (min(first, shown), max(last, shown))
-            clock += stored
-    if first is None:
+        durations, shifts = _samples(run, duration)
+        *decoded_at, clock = itertools.accumulate(durations, initial=clock)
+        times += map(operator.add, decoded_at, shifts)
+        stored = durations[-1] if durations else stored
+    if not times:
         raise ValueError("a fragment without samples")
-    return _Span(first, last + stored)
+    return _Span(min(times), max(times) + stored)
 
 
 def _defaults(tfhd: memoryview, head: _Head) -> tuple[int, int]:
@@ -293,26 +295,20 @@ def _first_flags(trun: memoryview, default: int) -> int:
     return default
 
 
-def _samples(trun: memoryview, default_duration: int) -> Iterator[tuple[int, int]]:
-    """Yield each sample's duration, and how much later than decoded it is shown; both in ticks."""
+def _samples(trun: memoryview, default_duration: int) -> tuple[Sequence[int], Iterable[int]]:
+    """Return the samples' durations, and how much later than decoded each is shown; both in ticks."""
     given, count = _u32(trun, 0), _u32(trun, 4)
     at = 8 + (4 if given & 0x001 else 0) + (4 if given & 0x004 else 0)
     fields = [name for name, bit in (("I", 0x100), ("4x", 0x200), ("4x", 0x400)) if given & bit]
     if given & 0x800:
         fields.append("i" if trun[0] else "I")
-    if not fields:
-        # Nothing backs the count here, so a long one must not keep us busy; no sample is shorter than a byte.
-        if count > MAX_HEADER_BYTES:
-            raise ValueError(f"a fragment that claims {count} samples")
-        yield from itertools.repeat((default_duration, 0), count)
-        return
     row = struct.Struct(">" + "".join(fields))
-    if at + count * row.size > len(trun):
+    # Where no field backs the count, a long one must not keep us busy; no sample is shorter than a byte.
+    if (at + count * row.size > len(trun)) if fields else (count > MAX_HEADER_BYTES):
         raise ValueError(f"a fragment that claims {count} samples and does not list them")
-    for values in row.iter_unpack(trun[at : at + count * row.size]):
-        rest = list(values)
-        duration = rest.pop(0) if given & 0x100 else default_duration
-        yield duration, rest.pop(0) if given & 0x800 else 0
+    columns = list(zip(*row.iter_unpack(trun[at : at + count * row.size]), strict=True)) if fields else []
+    durations: Sequence[int] = columns.pop(0) if given & 0x100 and columns else [default_duration] * count
+    return durations, columns.pop(0) if columns else itertools.repeat(0, count)
 
 
 def _boxes(data: memoryview) -> Iterator[tuple[str, memoryview]]:

@@ -41,7 +41,7 @@ def audio(
     arguments += ["-frag_duration", str(AUDIO_FRAGMENT_SECONDS * 1_000_000), *fragmented.bare()]
     arguments += ["-f", "mp4", name]
     if plan.mode == "copy":
-        heard = f"{clock.watched_sound()},{_LOUDNESS}"
+        heard = f"{clock.watched_sound()},{_LOUDNESS},{_NOTHING}"
         arguments += ["-map", f"0:{track.index}", "-af", heard, "-f", "null", "-"]
     return arguments + inputs.read_along(media, media.video.index if media.video else None)
 
@@ -57,6 +57,9 @@ def loudness(source: str | Path, media: Media, plan: AudioPlan) -> list[str]:
 _LOUDNESS = "ebur128=dualmono=true:framelog=quiet"
 # Peaks between the samples take as long again as all the rest: they are for sound that may be turned up.
 _MEASURE = f"{_LOUDNESS}:peak=true"
+# Handing each frame on to the output that throws it away would take as long as decoding it. The first one starts that
+# output, and with it all that ffmpeg tells of its progress.
+_NOTHING = "aselect=eq(n\\,0)"
 _LIMIT = f"alimiter=level=false:latency=true:limit={10 ** (CEILING_DBFS / 20):.4f}"
 
 
