@@ -10,11 +10,12 @@ from pathlib import Path
 import m3u8
 import pytest
 from clips import run
-from house import clip
+from house import clip, wait_for
 from test_beginnings import copied_film, part_of
 from test_steps import Floor, open_floor
 
 from watcher import crashpoint, ledger, localb2, stats, steps
+from watcher.source import blocks
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "35", "-pix_fmt", "yuv420p", "-g", "30")
 
@@ -24,6 +25,7 @@ class Audience:
 
     def __init__(self, floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
         self.floor = floor
+        self._monkeypatch = monkeypatch
         self.texts: dict[str, list[str]] = {}  # what each media playlist has said, by its name
         self.gone: list[str] = []  # what was named and was not there
         self.lock = threading.RLock()
@@ -36,6 +38,17 @@ class Audience:
                 self.look()
             if name in ("upload", "grown"):
                 self.clear_away()
+
+    def hold_back(self, most: int) -> None:
+        """Let a source be read no further than so many blocks until a playlist is up."""
+        fetched, here = itertools.count(), crashpoint.here
+
+        def hold(name: str) -> None:
+            if name == "ranges" and next(fetched) >= most:
+                wait_for(lambda: bool(self.texts), "the first playlist")
+            here(name)
+
+        self._monkeypatch.setattr(crashpoint, "here", hold)
 
     def look(self) -> None:
         """Follow the master that is up to all that it leads to."""
@@ -225,3 +238,33 @@ def test_keyframes_far_apart_but_not_too_far_are_copied_from_an_flv(
         assert len(texts) > 1
         assert grew(texts)
         assert [one.duration for one in m3u8.loads(texts[-1]).segments] == [1, 1, 1, 1, 1, 1, 12, 2]
+
+
+def test_a_copy_that_is_up_when_its_keyframes_turn_out_to_lie_too_far_apart_is_replaced(
+    tmp_path: Path, b2: localb2.LocalB2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 16 * 1024)
+    keys = ("-g", "9999", "-force_key_frames", f"{','.join(map(str, range(15)))},30", "-sc_threshold", "0")
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        source = clip(tmp_path / "film.flv", *H264, *keys, "-an", seconds=32, size="640x360", rate="10")
+        floor.house.upload(source)
+        floor.sweep()
+        floor.work("inspect")
+        floor.shop.forget_video(1)  # what inspect fetched
+        audience = Audience(floor, monkeypatch)
+        audience.hold_back(source.stat().st_size // (2 * blocks.BLOCK_BYTES))
+
+        floor.work("copy")
+        audience.clear_away()
+        floor.work_to_the_end()
+        audience.clear_away()
+
+        assert floor.video().status == "completed"
+        copied, encoded = audience.texts.items()
+        assert {one.duration for one in m3u8.loads(copied[1][-1]).segments} == {1}
+        assert {one.duration for one in m3u8.loads(encoded[1][-1]).segments} == {2}
+        assert [texts for texts in (copied[1], encoded[1]) if not grew(texts)] == []
+        assert audience.gone == []
+        assert [name for name in audience.texts if name in floor.house.objects()] == [encoded[0]]
+    assert floor.house.broken() == []
