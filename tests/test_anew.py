@@ -268,3 +268,25 @@ def test_a_copy_that_is_up_when_its_keyframes_turn_out_to_lie_too_far_apart_is_r
         assert audience.gone == []
         assert [name for name in audience.texts if name in floor.house.objects()] == [encoded[0]]
     assert floor.house.broken() == []
+
+
+@pytest.mark.parametrize(("seconds", "target"), [(5, 8), (15, 3)])
+def test_a_picture_that_stands_for_long_in_a_later_chunk_is_allowed_for_from_the_start_within_limits(
+    tmp_path: Path, b2: localb2.LocalB2, monkeypatch: pytest.MonkeyPatch, seconds: int, target: int
+) -> None:
+    # As screens are recorded: from 5.9 s on nothing changes, and the second chunk begins at 4 s.
+    still = ("-vf", f"select='not(between(t,5.95,{seconds + 5.85}))'", "-fps_mode", "vfr")
+    with ExitStack() as stack:
+        floor = open_floor(tmp_path, b2, stack, LADDER="720")
+        encoding = ("-c:v", "mpeg4", "-g", "20", "-an", *still)
+        floor.house.upload(clip(tmp_path / "film.mp4", *encoding, seconds=seconds + 11, rate="10"))
+        floor.sweep()
+        audience = Audience(floor, monkeypatch)
+
+        floor.work_to_the_end()
+
+        [texts] = audience.texts.values()
+        first, *_, last = (m3u8.loads(text) for text in texts)
+        assert first.target_duration == target
+        assert max(one.duration for one in last.segments) >= seconds
+        assert grew(texts) == (target > seconds)

@@ -98,6 +98,19 @@ def test_keyframes_are_told_to_the_tick_with_the_count_of_frames_before_them(
     assert video.keyframe_gap == pytest.approx(max(gaps), abs=0.001)
 
 
+@pytest.mark.parametrize(("ending", "gap"), [("mp4", 1.6), ("mkv", None)])
+def test_how_long_a_picture_stands_is_known_from_a_complete_index(
+    tmp_path: Path, ending: str, gap: float | None
+) -> None:
+    still = ("-vf", "select='not(between(t,0.45,1.95))'", "-fps_mode", "vfr")
+    clip = make(tmp_path / f"still.{ending}", *H264, *still, rate=10, seconds=3, sound=False)
+
+    video = inspect_file(clip, tmp_path).video
+
+    assert video is not None
+    assert video.frame_gap == (None if gap is None else pytest.approx(gap, abs=0.001))
+
+
 def test_keyframes_that_are_told_lie_further_apart_as_the_film_goes_on(tmp_path: Path) -> None:
     clip = make(
         tmp_path / "long.mp4", "-c:v", "mpeg4", "-g", "5", size="32x32", rate=10, seconds=1200, sound=False

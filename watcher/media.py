@@ -41,6 +41,7 @@ class VideoTrack:
     # Some of them, at least a second apart, from an index that can be trusted for seeking; None without one.
     keyframes: tuple[Keyframe, ...] | None = None
     keyframe_gap: float | None = None  # the longest time in seconds from any keyframe to the next, or the end
+    frame_gap: float | None = None  # the same from any frame to the next; None without a complete index
     color_range: str | None = None  # these four in ffmpeg's words ("tv", "bt709"); None when untagged
     color_space: str | None = None
     color_transfer: str | None = None

@@ -41,6 +41,7 @@ def video(track: dict[str, Any], found: dict[str, Any]) -> VideoTrack:
         hidden=_hidden(track),
         keyframes=tuple(Keyframe(*place) for place in keyframes["places"]) if keyframes else None,
         keyframe_gap=keyframes["gap"] if keyframes else None,
+        frame_gap=keyframes["frame_gap"] if keyframes else None,
         color_range=picture["color_range"],
         color_space=picture["color_space"],
         color_transfer=picture["color_transfer"],

@@ -3,6 +3,7 @@
 import bisect
 import contextlib
 import http.client
+import itertools
 import struct
 import urllib.parse
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ MAX_BOXES = 1000  # at the top level of a file: tens are usual, of one that is n
 def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
     """Tell where a track may be cut: `places` (seconds, frames shown before), and the longest `gap` between.
 
-    `span`: how many frames are shown, and the seconds from the first to the last; None where that is not known.
+    `span`: how many frames are shown, and the seconds from the first to the last. `frame_gap`: how long one of them
+    is shown at most. Both are None where that is not known.
     """
     times: list[int] | None = None
     if shown := _shown(stream, target) if container.format.name.startswith("mov") else None:
@@ -41,10 +43,18 @@ def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
     unit = stream.time_base
     kept = _thinned(keys, unit)
     counts = [None if times is None else bisect.bisect_left(times, time) for time in kept]
-    gap = max(after - before for before, after in zip(keys, [*keys[1:], last], strict=True))
     places = [round(float(time * unit), 6) for time in kept]
-    span = None if times is None else (len(times), float((times[-1] - times[0]) * unit))
-    return {"places": list(zip(places, counts, strict=True)), "gap": float(gap * unit), "span": span}
+    return {
+        "places": list(zip(places, counts, strict=True)),
+        "gap": float(_gap(keys, last) * unit),
+        "span": None if times is None else (len(times), float((times[-1] - times[0]) * unit)),
+        "frame_gap": None if times is None else float(_gap(times, last) * unit),
+    }
+
+
+def _gap(times: list[int], end: int) -> int:
+    """Return the longest time from one to the next, or to the end."""
+    return max(after - before for before, after in itertools.pairwise([*times, end]))
 
 
 def _shown(stream: Any, target: str) -> list[tuple[int, bool]] | None:

@@ -17,6 +17,8 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 STORYBOARD_TYPE = "text/vtt"
 # What is deleted once the video is complete.
 _USED_UP = (OutputKind.POSTER_PART, OutputKind.MANIFEST)
+# Evenly spaced keyframes lie up to 2.5 s apart: where no picture stands longer than this, no segment takes over 3 s.
+NOTED_SECONDS = 0.5
 
 
 def publish_playlists(
@@ -185,5 +187,10 @@ def _longest_planned(attempt: Attempt) -> float:
     if attempt.plan.video.has_source_keyframes or attempt.plan.video.mode == "copy":
         gap = track.keyframe_gap if track is not None else None
         return math.ceil(gap if gap is not None else plans.COPY_KEYFRAME_GAP) + 1.0
-    # A frame may be shown a little after the time that a keyframe was asked for.
-    return command.KEYFRAME_SECONDS + 1.0
+    # A frame may be shown a little after the time that a keyframe was asked for, and while a picture stands there is
+    # none. For one that stands longer than a copy's would, nothing is promised: players ask for more of a growing
+    # playlist only as often as the target duration says.
+    stands = track.frame_gap if track is not None else None
+    if stands is None or not NOTED_SECONDS < stands <= plans.COPY_KEYFRAME_GAP - command.KEYFRAME_SECONDS:
+        stands = 0.0
+    return command.KEYFRAME_SECONDS + 1.0 + stands
