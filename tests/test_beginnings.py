@@ -10,8 +10,11 @@ from house import clip, wait_for
 from test_steps import Floor, open_floor
 
 from watcher import ledger, localb2, stats
+from watcher.beat import Beat
+from watcher.errors import Stopped
 from watcher.models import OutputKind, StepKind, StepStatus
 from watcher.source import blocks
+from watcher.steps import making
 
 H264 = (
     "-c:v",
@@ -98,6 +101,33 @@ def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
         thread.join()
         assert floor.step("audio").status == StepStatus.COMPLETED
         assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
+
+
+def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_slow_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
+    monkeypatch.setattr(
+        blocks.Blocks, "is_short_of", lambda *_: True
+    )  # readers of pictures wait all the time
+    monkeypatch.setattr(making, "MOST_BEHIND_SECONDS", 0.2)
+    with ExitStack() as stack:
+        b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
+        floor = open_floor(tmp_path, b2, stack)
+        floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))
+        floor.sweep()
+        floor.work("inspect")
+        beat = Beat()
+        thread = threading.Thread(target=floor.perform, args=(floor.claim("audio"), beat))
+
+        thread.start()
+        thread.join(30)
+        is_made = not thread.is_alive()
+        beat.stop(Stopped())
+        thread.join()
+
+        assert is_made
+        assert floor.step("audio").status == StepStatus.COMPLETED
 
 
 @pytest.mark.parametrize("growing", ["copy", "audio"])

@@ -14,6 +14,9 @@ from watcher.steps.growing import Growing
 MADE = 0.9
 
 _TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of a viewer's two seconds
+# The sound leaves a slow line to the picture for so long before each of its blocks. Mostly the picture has brought it
+# by then; where a file holds the sound apart, it goes on all the same, and faster than it is heard.
+MOST_BEHIND_SECONDS = 5.0
 
 _log = log.get()
 
@@ -92,7 +95,7 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
     """Return what keeps the sound back, once some can be heard, for the picture that a viewer waits for.
 
     Sound is made faster than pictures, and is read from all over a film: it would take the processors from the
-    first chunk, and a slow line from every chunk. A copied picture is read all over just as fast.
+    first chunk, and for a while a slow line from every chunk. A copied picture is read all over just as fast.
     """
     if attempt.plan.video.mode == "copy":
         return None
@@ -106,7 +109,9 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
         return not has_begun
 
     def wait(is_short: Callable[[], bool]) -> None:
-        while growing.is_playable and (is_short() or begins()):
+        left = round(MOST_BEHIND_SECONDS / _TURN_SECONDS)
+        while growing.is_playable and (begins() or (left > 0 and is_short())):
+            left -= 1
             attempt.beat.advance()
             attempt.beat.wait(_TURN_SECONDS)
 
