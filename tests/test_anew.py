@@ -132,10 +132,10 @@ def test_a_film_that_is_up_stays_up_while_a_step_that_was_killed_begins_anew(
         killed = floor.claim(growing)
         first = stats.parts(floor.shop.readings, 1)
         audience = Audience(floor, monkeypatch)
-        publish = ledger.finish
+        finish = ledger.finish
 
         def die(*arguments: object, **named: object) -> bool:
-            monkeypatch.setattr(ledger, "finish", publish)
+            monkeypatch.setattr(ledger, "finish", finish)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(ledger, "finish", die)

@@ -44,10 +44,10 @@ def _places() -> Iterator[tuple[command.Decoded, tuple[float, bool]]]:
 def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Bench) -> tuple[Made, ...]:
     """Make the sheets of the storyboard, in order; none when salvaging where no picture can be decoded."""
     each = command.stretches(media, plan)
-    number = plan.tiles * each
+    count = plan.tiles * each
     for decoded in TRIES:
         _make_tiles(source, media, plan, bench, decoded=decoded)
-        if made := _made(number, bench):
+        if made := _made(count, bench):
             break
     else:
         if not bench.is_salvaging:
@@ -58,7 +58,7 @@ def storyboard(source: str | Path, media: Media, plan: StoryboardPlan, bench: Be
         seconds = min(made[0] * plan.interval_seconds / each, MOST_START_SECONDS)
         arguments = command.tiles(source, media, plan, decoded="all", seconds=seconds)
         _try(arguments, media, bench, is_last=False)
-    path = _row(_made(number, bench), plan, bench, each=each)
+    path = _row(_made(count, bench), plan, bench, each=each)
     workbench.run(command.sheets(path, plan), media, bench)
     return tuple(
         _sheets([bench.folder / (command.SHEETS % number) for number in range(plan.sheets)], plan, bench)
@@ -86,9 +86,9 @@ def _make_tiles(
             break
 
 
-def _made(number: int, bench: Bench) -> list[int]:
+def _made(count: int, bench: Bench) -> list[int]:
     """Return of which of so many stretches of time there is a picture, in order."""
-    return [one for one in range(number) if _is_there(bench.folder / (command.TILE % one))]
+    return [one for one in range(count) if _is_there(bench.folder / (command.TILE % one))]
 
 
 def _row(made: list[int], plan: StoryboardPlan, bench: Bench, *, each: int) -> Path:
