@@ -53,10 +53,10 @@ def video(
         rung = plans.top(plan)
         return _encode(source, media, plan, Chunk(0, 0.0, None, None), [(rung, name)], threads=None)
     track = inputs.picture(media)
+    # A third of the work of decoding, and of no consequence here.
+    hasty = ["-skip_loop_filter", "all"] if is_decoded else []
     arguments = [
-        *(
-            ["-skip_loop_filter", "all"] if is_decoded else []
-        ),  # a third of the work, and of no consequence here
+        *hasty,
         *inputs.source(source, media, track),
         "-map",
         f"0:{track.index}",

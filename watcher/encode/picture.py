@@ -19,7 +19,7 @@ ON_TIME_SECONDS = 0.1  # after its start a chunk's first frame is there, unless 
 
 
 class FarApart(Failure):
-    """The source's keyframes lie further apart than playlists promise that segments are long, and may be copied.
+    """The source's keyframes lie further apart than playlists promise that segments are long.
 
     The promise must not change while a playlist grows (RFC 8216, 4.3.3.1), and without an index nobody knows
     beforehand. A promise that is kept whatever comes would have to be as long as a minute, and players ask for more of

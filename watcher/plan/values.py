@@ -92,9 +92,8 @@ class StillsPlan:
 class StoryboardPlan:
     """How the storyboard is made: tiles, one every `interval_seconds` from 0 on, in rows on sheets of one size."""
 
-    tiles: (
-        int  # at least one; the last ones may lie beyond the end where a container does not know its length
-    )
+    # At least one; the last ones may lie beyond the end where a container does not know its length.
+    tiles: int
     interval_seconds: float
     tile_width: int  # pixels
     tile_height: int

@@ -77,9 +77,8 @@ def package(attempt: Attempt) -> bool:
         )
     outputs += texts.publish_storyboard(attempt, parts, film, is_whole=is_whole)
     outputs += texts.publish_playlists(attempt, parts, is_final=True)[0]
-    outputs.append(
-        texts.publish_manifest(attempt, outputs, loss)
-    )  # last: it says that all the others are there
+    # Last: it says that all the others are there.
+    outputs.append(texts.publish_manifest(attempt, outputs, loss))
     crashpoint.here("package")
     won = ledger.finish(shop.db, claim, outputs=outputs, now=attempt.clock(), loss=loss)
     if won:
