@@ -19,6 +19,8 @@ KEYFRAME_PLACES = ((30.0, True), (300.0, True), (30.0, False))
 PLACES = ((6.0, False),)
 # A film is decoded whole up to its first keyframe, for so many seconds at most: hardly any lie further apart.
 MOST_START_SECONDS = 30.0
+# Two or three are usual; a hostile file could ask for one for each tile.
+MOST_PASSES = 10
 
 
 def poster(source: str | Path, media: Media, plan: StillsPlan, bench: Bench) -> Made:
@@ -79,7 +81,7 @@ def _make_tiles(
     copied = _try(command.keyframes(source, media, plan), media, bench, is_last=False)
     keyframes = bench.folder / command.KEYFRAMES
     made: list[int] = []
-    while _is_there(keyframes):
+    for _ in range(MOST_PASSES if _is_there(keyframes) else 0):
         _try(command.tiles_of(keyframes, media, plan, but=made), media, bench, is_last=False)
         before, made = made, _made(plan.tiles * command.stretches(media, plan), bench)
         if len(made) in (len(before), copied):
