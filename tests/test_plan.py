@@ -223,6 +223,21 @@ def test_times_of_chunks_begin_where_the_video_begins() -> None:
     assert plan.chunks(late)[0].end_seconds == 4.5
 
 
+@pytest.mark.parametrize("begins", [3, 5, 40])
+def test_a_picture_that_begins_late_is_in_the_first_chunk(begins: float) -> None:
+    film = long_film(300, 2)
+    assert film.video is not None
+    places = tuple(media.Keyframe(key.seconds + begins, key.frames_before) for key in keyframes(2, 150))
+    late = dataclasses.replace(film.video, start_seconds=begins, keyframes=places)
+
+    made = plan.chunks(dataclasses.replace(film, video=late))
+
+    assert made[0].end_seconds is not None
+    assert made[0].end_seconds > begins
+    assert made[0].frames
+    assert sum(chunk.frames or 0 for chunk in made) == 9000
+
+
 @settings(deadline=None)
 @given(seconds=st.floats(0.1, 8000), step=st.floats(0.5, 400))
 def test_chunks_leave_nothing_out_and_none_is_a_scrap(seconds: float, step: float) -> None:

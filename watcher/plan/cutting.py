@@ -21,7 +21,8 @@ def chunks(media: Media) -> tuple[Chunk, ...]:
     if last is None or track.keyframes is None:
         return (Chunk(0, 0.0, None, track.frames),)
     borders: list[tuple[float, int | None]] = [(0.0, 0)]
-    candidates = [(key.seconds - media.start_seconds, key.frames_before) for key in track.keyframes]
+    # Not the first one: where the picture begins late, there would be nothing before it to show.
+    candidates = [(key.seconds - media.start_seconds, key.frames_before) for key in track.keyframes[1:]]
     while True:
         start = borders[-1][0]
         grown = CHUNK_SECONDS[min(len(borders), len(CHUNK_SECONDS)) - 1]
