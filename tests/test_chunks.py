@@ -178,6 +178,20 @@ def test_a_film_with_two_keyframes_has_two_chunks_at_most(tmp_path: Path) -> Non
     assert numbers(film.path) == list(range(420))
 
 
+def test_a_film_says_itself_how_long_it_is_where_a_picture_stood_still(tmp_path: Path) -> None:
+    # It stands from 18 s to 28 s, and is the first one of the last chunk.
+    stands = "lt(n,30)+between(n,120,540)+gt(n,840)"
+    source = numbered(tmp_path / "clip.mp4", *B_FRAMES, "-g", "30", seconds=30, select=stands)
+
+    _, film = chunked(source, tmp_path)
+
+    assert times(film.path) == pytest.approx(times(source), abs=0.0001)
+    assert film.duration_seconds == pytest.approx(30, abs=0.05)
+    with av.open(str(film.path)) as container:
+        assert container.duration is not None
+        assert container.duration / av.time_base == pytest.approx(30, abs=0.05)
+
+
 def test_a_picture_that_begins_late_shows_its_first_frame_until_then(tmp_path: Path) -> None:
     numbered(tmp_path / "bare.mp4")
     tone = ("-f", "lavfi", "-i", "sine=duration=16")

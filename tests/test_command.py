@@ -48,7 +48,7 @@ def test_no_demuxer_that_can_open_other_files_is_allowed() -> None:
 
 
 def test_our_own_parts_are_opened_as_files_only_whatever_their_path_looks_like() -> None:
-    arguments = command.package(Path("-i"), Path("a:b.mp4"), video_shift=0.08)
+    arguments = command.package(Path("-i"), Path("a:b.mp4"), video_shift=0.08, video_end=2)
 
     assert "file:-i" in arguments
     assert "file:a:b.mp4" in arguments
@@ -57,7 +57,7 @@ def test_our_own_parts_are_opened_as_files_only_whatever_their_path_looks_like()
 
 
 def test_no_output_keeps_the_sources_tags_or_chapters() -> None:
-    commands = [*all_commands(MEDIA)[:2], command.package(Path("v"), Path("a"), video_shift=0)]
+    commands = [*all_commands(MEDIA)[:2], command.package(Path("v"), Path("a"), video_shift=0, video_end=2)]
     for arguments in commands:
         assert value(arguments, "-map_metadata") == "-1"
         assert value(arguments, "-map_chapters") == "-1"

@@ -37,7 +37,8 @@ def package(
     verify.stitched(media, picture, is_paced=plan.frame_rate is not None, is_whole=is_whole)
     # In a part the first frame is decoded when it is shown; what lies between is libavformat's own doing.
     shift = picture.first - picture.first_decode
-    workbench.run(command.package(whole, audio, video_shift=shift), media, bench)
+    end = picture.end - shift
+    workbench.run(command.package(whole, audio, video_shift=shift, video_end=end), media, bench)
     path = bench.folder / command.PACKAGE
     is_first = _is_index_first(path)
     [made] = workbench.scan([path], bench)
