@@ -387,6 +387,32 @@ def test_sound_grows_by_whole_fragments_while_it_is_made(tmp_path: Path, codec: 
         assert 0 < seen[0][1] < 150
 
 
+@pytest.mark.parametrize(
+    ("name", "hole", "is_copy"), [("clip.mp4", 7, False), ("clip.mkv", 7, False), ("clip.mp4", 0.5, True)]
+)
+def test_copied_sound_with_a_long_hole_is_encoded_which_fills_it(
+    tmp_path: Path, name: str, hole: float, is_copy: bool
+) -> None:
+    filters = ("-af", f"aselect='lt(t,9)+gt(t,{9 + hole})'")
+    source = make(tmp_path / name, "-c:v", "mpeg4", *filters, "-c:a", "aac", seconds=30)
+    found = inspect_file(source, tmp_path)
+    made = plan.make(found, LADDER)
+    assert made.audio is not None
+    assert made.audio.mode == "copy"
+    seen: list[float] = []
+
+    def look(path: Path) -> None:
+        layout = fragments.read(io.BytesIO(path.read_bytes()))
+        seen.extend(one.duration_seconds for one in layout.fragments)
+
+    part = encode.audio(source, found, made.audio, bench(tmp_path), look)
+
+    assert isinstance(part, encode.Made)
+    assert part.is_copy == is_copy
+    assert part.end_seconds == pytest.approx(30, abs=0.1)
+    assert max(seen) < 3
+
+
 def test_what_the_watcher_of_a_growing_file_raises_ends_the_step(tmp_path: Path) -> None:
     source = make(tmp_path / "clip.mov", "-c:v", "mpeg4", "-c:a", "pcm_s16le", seconds=1, sound_seconds=60)
     found = inspect_file(source, tmp_path)

@@ -21,7 +21,7 @@ from watcher.command.picture import (
     video,
     video_chunk,
 )
-from watcher.command.sound import AUDIO, audio, loudness
+from watcher.command.sound import AUDIO, AUDIO_FRAGMENT_SECONDS, audio, loudness
 from watcher.command.stills import (
     KEYFRAMES,
     POSTER,
@@ -43,6 +43,7 @@ __all__ = [
     "AGAIN",
     "AUDIO",
     "AUDIO_FORMATS",
+    "AUDIO_FRAGMENT_SECONDS",
     "FRAGMENTED",
     "KEYFRAMES",
     "KEYFRAME_SECONDS",

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from watcher import command, verify
+from watcher import command, fragments, verify
 from watcher import plan as plans
 from watcher.encode import workbench
 from watcher.encode.workbench import Bench, Made, Nothing, OnGrowth
@@ -13,6 +13,9 @@ from watcher.plan import AudioPlan
 
 # Measuring decodes all of the sound, as making it does; the making encodes too.
 MEASURING_SHARE = 0.3
+# A hole in copied sound makes a segment so much longer, and the target duration of a playlist must not change while
+# it grows. Every playlist allows for a second.
+HOLE_SECONDS = 1.0
 
 
 def audio(
@@ -69,7 +72,10 @@ def _audio(
 ) -> Made | Nothing:
     path = bench.folder / name
     arguments = command.audio(source, media, plan, gain_db=gain_db, name=name)
-    report = workbench.run(arguments, media, bench, growing=path, on_growth=on_growth)
+    look = _looking(on_growth) if plan.mode == "copy" else on_growth
+    report = workbench.run(arguments, media, bench, growing=path, on_growth=look)
+    if plan.mode == "copy" and look is not None and path.exists() and path.stat().st_size:
+        look(path)  # a copy may be made before it is first asked for
     if verify.is_silent_track(media, report):
         return Nothing(None)
     is_there = path.exists() and path.stat().st_size > 0
@@ -99,3 +105,18 @@ def _audio(
         gain_db=gain_db,
         loss=loss,
     )
+
+
+def _looking(on_growth: OnGrowth | None) -> OnGrowth:
+    """Return what a growing copy is given to: first a look for holes, which only encoding fills with silence."""
+
+    def look(path: Path) -> None:
+        with path.open("rb") as file:
+            there = fragments.read(file).fragments
+        longest = max((one.duration_seconds for one in there), default=0.0)
+        if longest > command.AUDIO_FRAGMENT_SECONDS + HOLE_SECONDS:
+            raise Failure("output_invalid", f"the sound has a hole: nothing begins for {longest:.1f} s")
+        if on_growth is not None:
+            on_growth(path)
+
+    return look
