@@ -100,6 +100,7 @@ class Report:
     back_seconds: float = 0.0  # the most that the clock of what was read went back by
     is_followed: bool = False  # by another recording, that cannot be read
     jumps: tuple[tuple[int, float], ...] = ()  # of the clock that ffmpeg made up for: stream, and seconds on
+    furthest_seconds: float = 0.0  # where the track ended that went on longest, of all that was read
 
     def corrupt_packets_of(self, stream: int) -> int:
         """Return how many packets of a stream are corrupt, with those that may be of it."""
@@ -240,6 +241,7 @@ class Listener:
             loudness=_loudness(self._loudness),
             back_seconds=self._back_seconds,
             jumps=tuple(self._jumps),
+            furthest_seconds=self.made.total_seconds(),
         )
 
 

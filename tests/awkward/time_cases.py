@@ -32,19 +32,17 @@ def _shown_early(path: Path) -> None:
     run("-i", str(whole), "-c", "copy", "-movflags", flags, str(path))
 
 
-def _gap(path: Path) -> None:
-    """Leave out three seconds of picture and sound."""
-    select = "between(t\\,1\\,4)"
-    graph = scene.picture(size="320x180", rate="25", seconds=6, flashes=(0.4, 5.4))
-    tone = scene.beeps(seconds=6, flashes=(0.4, 5.4))
-    filters = (
-        "-vf",
-        f"select=not({select}),scale=out_color_matrix=bt709,format=yuv420p",
-        "-af",
-        f"aselect=not({select})",
-    )
+def _gap(path: Path, *, seconds: float = 3, picture: bool = True, sound: bool = True) -> None:
+    """Leave out so many seconds of picture and sound, or of one of them, from 1 s on."""
+    keep = f"not(between(t\\,1\\,{1 + seconds}))"
+    flashes = (0.4, seconds + 2.4)
+    graph = scene.picture(size="320x180", rate="25", seconds=seconds + 3, flashes=flashes)
+    tone = scene.beeps(seconds=seconds + 3, flashes=flashes)
+    filters = [f"select={keep if picture else 1},scale=out_color_matrix=bt709,format=yuv420p"]
+    filters += ["-af", f"aselect={keep if sound else 1}"]
     inputs = ("-f", "lavfi", "-i", graph, "-f", "lavfi", "-i", tone)
-    run(*inputs, *filters, "-fps_mode", "vfr", *(TS if path.suffix == ".ts" else FILM), str(path))
+    encoding = TS if path.suffix == ".ts" else FILM
+    run(*inputs, "-vf", *filters, "-fps_mode", "vfr", *encoding, str(path))
 
 
 def _lying_matroska(path: Path, seconds: float) -> None:
@@ -161,6 +159,17 @@ CLOCKS = [
 JUMPS = [
     Case("gap.ts", _gap, Film((320, 180), 6.0, flashes=(0.4, 5.4), has_gap=True)),
     Case("gap.mkv", _gap, Film((320, 180), 6.0, flashes=(0.4, 5.4), has_gap=True)),
+    Case(
+        "picture-pauses.ts",
+        lambda path: _gap(path, seconds=12, sound=False),
+        Film((320, 180), 15.0, flashes=(0.4, 14.4), has_gap=True, within=0.2),
+        "ffmpeg takes ten seconds for a jump of the clock",
+    ),
+    Case(
+        "sound-pauses.ts",
+        lambda path: _gap(path, seconds=12, picture=False),
+        Film((320, 180), 15.0, flashes=(0.4, 14.4)),
+    ),
     Case(
         "jumps-forward.ts",
         lambda path: _jump(path, "0", "1000"),

@@ -69,6 +69,7 @@ def _made_chunk(
     rungs = plan.chunked_rungs
     arguments = command.video_chunk(source, media, plan, chunk, threads=bench.threads)
     report, each, found = _chunk(arguments, media, plan.video, rungs, chunk, bench)
+    workbench.check_gaps(report, found[0], bench)
     is_on_time = found[0] is not None and found[0].first_decode < chunk.start_seconds + ON_TIME_SECONDS
     if chunk.start_seconds > 0 and is_on_time and verify.has_errors(media, report):
         # Those on the way from the keyframe before belong to another chunk, or to a seek into the middle.

@@ -80,6 +80,7 @@ def _audio(
         return Nothing(None)
     is_there = path.exists() and path.stat().st_size > 0
     found = workbench.only(workbench.scan([path], bench)[0], "audio") if is_there else None
+    workbench.check_gaps(report, found, bench)
     loss = None
     try:
         verify.audio_source(media, report, end=found.end if found is not None else 0.0)

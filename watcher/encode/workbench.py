@@ -70,7 +70,7 @@ class Bench:
 
 
 class Jumped(Exception):
-    """The clock jumps back by little, which left a hole: it is to be made again, with `Bench.jump_seconds`."""
+    """ffmpeg took a jump of the clock for none, or none for one: it is to be made again, with `Bench.jump_seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the clock jumps; again with {seconds:g} s")
@@ -83,6 +83,13 @@ def without_holes(make: Callable[[Bench, str], Product], bench: Bench) -> Produc
         return make(bench, "")
     except Jumped as jumped:
         return make(dataclasses.replace(bench, jump_seconds=jumped.seconds), command.AGAIN)
+
+
+def check_gaps(report: transcript.Report, found: verify.Found | None, bench: Bench) -> None:
+    """Raise `Jumped` where a gap of a track was taken for a jump of the clock."""
+    seconds = verify.gap_seconds(report, found) if found is not None and bench.jump_seconds is None else None
+    if seconds is not None:
+        raise Jumped(seconds)
 
 
 def is_salvageable(failure: Failure, bench: Bench) -> bool:

@@ -40,7 +40,7 @@ from watcher.verify.film import package, stitched
 from watcher.verify.picture import chunk_output, chunk_source, has_errors, video_output, video_source, without
 from watcher.verify.sound import audio_output, audio_source, copied_audio, is_silent_track
 from watcher.verify.stills import still
-from watcher.verify.tracks import Found, jump_seconds
+from watcher.verify.tracks import Found, gap_seconds, jump_seconds
 from watcher.verify.tracks import check_arrived as arrived
 from watcher.verify.tracks import read as tracks
 
@@ -54,6 +54,7 @@ __all__ = [
     "copied_audio",
     "has_errors",
     "is_silent_track",
+    "gap_seconds",
     "jump_seconds",
     "package",
     "still",

@@ -20,6 +20,8 @@ SELF_CHECKING_FORMATS = ("mov", "matroska")
 TAG_BYTES, UNKNOWN_BYTES, UNKNOWN_SHARE = 20, 4096, 0.02
 JUMP_SECONDS = 10.0  # forward, which ffmpeg makes up for by itself
 LEAST_JUMP_SECONDS, LEAST_JUMP_FRAMES = 0.25, 4  # more than lies between two frames
+# Where the clock of all tracks jumps, their packets lie mixed for a moment, and ffmpeg goes to and fro for as long.
+LEAST_TO_AND_FRO = 3
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,19 @@ def jump_seconds(media: Media, report: Report) -> float | None:
         min(back.values()) / 2, LEAST_JUMP_SECONDS, float(LEAST_JUMP_FRAMES / rate) if rate else 0.0
     )
     return seconds if seconds < max(back.values()) else None
+
+
+def gap_seconds(report: Report, found: Found) -> float | None:
+    """Return how long jumps have to be, at least, to be made up for; None unless this track has a gap of that kind.
+
+    Where one track pauses for ten seconds while the others go on, ffmpeg takes that for a jump of the clock, and back
+    again at each packet of another track: what follows the gap comes too early.
+    """
+    ahead = [seconds for _, seconds in report.jumps if seconds >= JUMP_SECONDS]
+    if len(ahead) < LEAST_TO_AND_FRO or report.furthest_seconds - found.end < min(ahead) / 2:
+        return None
+    back = [seconds for _, seconds in report.jumps if -seconds >= JUMP_SECONDS]
+    return max(ahead) + 1.0 if len(back) >= LEAST_TO_AND_FRO else None
 
 
 def check_written(wrote: Wrote | None, found: Found) -> None:
