@@ -413,4 +413,4 @@ def test_what_a_frozen_worker_left_is_looked_for_again_when_it_died(db: Engine) 
 
     ledger.release_worker(db, "w1", now=NOW, max_attempts=3, hint=HINT)
 
-    assert [row.token for row in stats.debris(db, now=NOW, limit=9)] == [taken.token]
+    assert [row.token for row in stats.debris(db, now=NOW + ledger.IN_FLIGHT, limit=9)] == [taken.token]

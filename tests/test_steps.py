@@ -405,6 +405,7 @@ def test_debris_is_looked_for_once_and_an_outage_only_delays_it(floor: Floor, b2
     info = names.info(claim.file_id, claim.token)
     floor.shop.target.upload(path, name, content_type="video/mp4", info=info, beat=Beat())
     release(floor)
+    floor.now += ledger.IN_FLIGHT
     b2.faults.append(localb2.Fault("b2_list_file_versions", **CAP))
     with pytest.raises(Outage):
         floor.clear_away()
@@ -414,6 +415,25 @@ def test_debris_is_looked_for_once_and_an_outage_only_delays_it(floor: Floor, b2
     b2.calls.clear()
     floor.clear_away()
     assert not b2.calls
+
+
+def test_what_a_killed_worker_had_sent_is_found_although_it_arrives_late(floor: Floor) -> None:
+    floor.work("inspect")
+    claim = floor.claim("video")
+    release(floor)  # by the next daemon, at once
+    floor.clear_away()
+    path = floor.house.folder / "part"
+    path.write_bytes(b"part")
+    name = names.part(names.folder("transcoded/", "film.mov"), "video", 0, claim.token)
+    info = names.info(claim.file_id, claim.token)
+    floor.shop.target.upload(path, name, content_type="video/mp4", info=info, beat=Beat())
+    assert stats.awaits_debris(floor.shop.readings, now=floor.now)
+
+    floor.now += ledger.IN_FLIGHT
+    floor.clear_away()
+
+    assert floor.objects_of(claim.token) == []
+    assert not stats.awaits_debris(floor.shop.readings, now=floor.now)
 
 
 def test_what_a_cancelled_attempt_uploads_before_it_knows_is_found_when_its_lease_is_over(
@@ -511,6 +531,7 @@ def test_a_large_file_that_a_killed_worker_left_unfinished_is_cancelled(
         info = names.info(claim.file_id, token)
         api.session.start_large_file(floor.shop.target.id, place + name, "video/mp4", info)
     release(floor)
+    floor.now += ledger.IN_FLIGHT
     floor.clear_away()
     left = [unfinished.name for unfinished in floor.house.bucket.list_unfinished("")]
     assert left == [f"{place}parts/somebody-elses"]

@@ -11,7 +11,7 @@ from watcher.ledger.claims import Claim, claim, renew
 from watcher.ledger.ends import cancel_gone, fail, hand_back, note_lost, skip
 from watcher.ledger.intake import Found, Recorded, cancel_absent, count_transactions, record_page
 from watcher.ledger.pauses import What, pause, resume
-from watcher.ledger.release import Released, end_waits, release_worker, rescue
+from watcher.ledger.release import IN_FLIGHT, Released, end_waits, release_worker, rescue
 from watcher.ledger.results import (
     NewOutput,
     NewSound,
@@ -26,6 +26,7 @@ from watcher.ledger.results import (
 __all__ = [
     "FACTS",
     "INSPECT_WEIGHT",
+    "IN_FLIGHT",
     "Claim",
     "Found",
     "NewOutput",

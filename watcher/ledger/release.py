@@ -1,7 +1,7 @@
 """Taking running steps from workers that are gone: their leases ran out, or they are known to be dead."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, update
@@ -9,6 +9,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from watcher.ledger import _events, _steps
 from watcher.models import Event, Step, StepStatus, Video, VideoStatus
+
+# What a process handed to the kernel goes on to B2 when it is dead: some megabytes, and the object is made.
+IN_FLIGHT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,10 @@ def rescue(db: Engine, *, now: datetime, max_attempts: int, hint: str) -> list[R
 def release_worker(db: Engine, worker: str, *, now: datetime, max_attempts: int, hint: str) -> list[Released]:
     """Take all running steps from a worker that is known to be dead, without waiting for their leases."""
     with db.begin() as connection:
-        _look_again(connection, worker, now)
-        return _release(connection, Step.worker == worker, "its worker died", max_attempts, hint, now)
+        look_after = now + IN_FLIGHT
+        _look_again(connection, worker, now, look_after)
+        where = Step.worker == worker
+        return _release(connection, where, "its worker died", max_attempts, hint, now, look_after)
 
 
 def end_waits(db: Engine, *, now: datetime) -> int:
@@ -41,7 +46,7 @@ def end_waits(db: Engine, *, now: datetime) -> int:
         return connection.execute(update(Step).where(*waiting).values(run_after=now)).rowcount
 
 
-def _look_again(connection: Connection, worker: str, now: datetime) -> None:
+def _look_again(connection: Connection, worker: str, now: datetime, look_after: datetime) -> None:
     """Note anew what the steps may have left that were taken from a worker while it lived.
 
     It was frozen then; what was cleared away before it woke need not have been all that it uploaded until it died.
@@ -52,7 +57,7 @@ def _look_again(connection: Connection, worker: str, now: datetime) -> None:
         )
     ).all()
     for video_id, token in taken:
-        _steps.add_debris(connection, video_id, token, now)
+        _steps.add_debris(connection, video_id, token, now, look_after=look_after)
     # Those whose video was cancelled are told only by their beginning; one may have finished, in an earlier run.
     begun = connection.execute(
         select(Event.video_id, Event.detail["token"].as_string())
@@ -64,11 +69,17 @@ def _look_again(connection: Connection, worker: str, now: datetime) -> None:
         )
     ).all()
     for video_id, token in begun:
-        _steps.note_debris(connection, video_id, token, now)
+        _steps.note_debris(connection, video_id, token, now, look_after=look_after)
 
 
 def _release(
-    connection: Connection, where: Any, why: str, max_attempts: int, hint: str, now: datetime
+    connection: Connection,
+    where: Any,
+    why: str,
+    max_attempts: int,
+    hint: str,
+    now: datetime,
+    look_after: datetime | None = None,
 ) -> list[Released]:
     rows = connection.execute(
         select(Step.id, Step.video_id, Step.kind, Step.ordinal, Step.attempts, Step.token, Step.worker).where(
@@ -95,7 +106,7 @@ def _release(
         )
         if changed.rowcount == 0:
             continue  # its owner finished it meanwhile
-        _steps.add_debris(connection, row.video_id, row.token, now)
+        _steps.add_debris(connection, row.video_id, row.token, now, look_after=look_after)
         if is_failed:
             _steps.end_video(
                 connection,
