@@ -145,6 +145,7 @@ def test_a_film_that_is_up_stays_up_while_a_step_that_was_killed_begins_anew(
         up = floor.house.rows()["film.mp4"]["hls"]
 
         ledger.release_worker(floor.shop.db, "other", now=floor.now, max_attempts=4, hint="")
+        floor.now += ledger.IN_FLIGHT
         audience.clear_away()
 
         assert up is not None

@@ -346,8 +346,13 @@ def held(worker: daemon.Daemon) -> list[tuple[int, str]]:
     return [(claim.video_id, claim.label) for claim, _ in worker._running.values()]
 
 
-def test_a_short_clip_overtakes_the_chunks_of_a_film_one_step_at_a_time(
-    house: House, shop: workshop.Workshop, film: Path
+@pytest.mark.parametrize("late_seconds", [0, 120])  # of 40 s of film
+def test_a_short_clip_overtakes_the_chunks_of_a_film_one_step_at_a_time_however_slow_the_machine(
+    house: House,
+    shop: workshop.Workshop,
+    film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    late_seconds: float,
 ) -> None:
     chunked(house, shop)
     worker = hire(shop, seats=2)
@@ -359,6 +364,8 @@ def test_a_short_clip_overtakes_the_chunks_of_a_film_one_step_at_a_time(
     assert held(worker) == [(1, "video:2"), (1, "video:3")]
     assert not worker._work()  # what else the film needs comes later: it waits for a seat
 
+    now = daemon.now
+    monkeypatch.setattr(daemon, "now", lambda: now() + timedelta(seconds=late_seconds))
     house.upload(film, "clip.mov")
     daemon.sweep_once(shop)
     with worker._claiming:

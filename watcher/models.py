@@ -206,7 +206,7 @@ class Step(Base):
     status: Mapped[str] = mapped_column(Text)
     weight: Mapped[float]  # its share of the video's progress; they add up to 1
     progress: Mapped[float]  # 0..1
-    due_at: Mapped[datetime] = mapped_column(UtcTime)  # when a viewer needs it: the order of work
+    due_at: Mapped[datetime] = mapped_column(UtcTime)  # when a viewer may need it: the order of work
     run_after: Mapped[datetime] = mapped_column(UtcTime)  # not before: back-off
     attempts: Mapped[int]
     outages: Mapped[int]  # attempts handed back in a row because the world was at fault

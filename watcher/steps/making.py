@@ -12,6 +12,10 @@ from watcher.steps.growing import Growing
 
 # Where in a step's progress the making ends and the upload begins.
 MADE = 0.9
+# A viewer needs a chunk when he comes to it, and that is when it would be due. But where films are encoded more slowly
+# than they play, all that is overdue of a film would come before the first seconds of the next one. Up to so many times
+# more slowly it does not.
+MOST_SLOWNESS = 10
 
 _TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of a viewer's two seconds
 # The sound leaves a slow line to the picture for so long before each of its blocks. Mostly the picture has brought it
@@ -182,7 +186,7 @@ def _byte_ranges(part: encode.Made) -> dict[str, Any]:
 
 
 def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> list[ledger.NewStep]:
-    """Return what follows `inspect`: shares of the progress by what it costs, due when a viewer needs it."""
+    """Return what follows `inspect`: shares of the progress by what it costs, due when a viewer may need it."""
     whole = facts.duration_seconds or 0.0
     steps: list[tuple[StepKind, int, float, timedelta]] = []
     if made.video.mode == "copy":
@@ -190,17 +194,19 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
     for chunk in made.chunks:
         end = chunk.end_seconds if chunk.end_seconds is not None else max(whole, chunk.start_seconds + 1.0)
         share = 80.0 * (end - chunk.start_seconds) / max(whole, end)
-        steps.append((StepKind.VIDEO, chunk.ordinal, share, timedelta(seconds=chunk.start_seconds)))
+        later = MOST_SLOWNESS * timedelta(seconds=chunk.start_seconds)
+        steps.append((StepKind.VIDEO, chunk.ordinal, share, later))
     if made.audio is not None:
         # Behind the picture that a viewer sees first: a copied one plays before its smaller sizes are made.
         share = 6.0 if made.audio.mode == "encode" else 2.0
         steps.insert(1, (StepKind.AUDIO, 0, share, timedelta()))
+    last = max(timedelta(seconds=whole), *(later for *_, later in steps))
     steps += [
         (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
         # Nobody sees a still picture before the end, and by then what it is made from has been fetched.
-        (StepKind.STILLS, 0, 2.0, timedelta(seconds=whole)),
-        (StepKind.STORYBOARD, 0, 2.0, timedelta(seconds=whole)),
-        (StepKind.PACKAGE, 0, 10.0, timedelta(seconds=whole)),
+        (StepKind.STILLS, 0, 2.0, last),
+        (StepKind.STORYBOARD, 0, 2.0, last),
+        (StepKind.PACKAGE, 0, 10.0, last),
     ]
     total = sum(share for _, _, share, _ in steps) / (1.0 - ledger.INSPECT_WEIGHT)
     return [
