@@ -1,8 +1,8 @@
 """How fast Watcher is, beside the way of the system it replaces: `make bench`, or run this file.
 
 Each part prints its own table; the last one holds the goals and whether they were reached. `--only PART` runs some
-parts, `--video FILE` compares the two ways for a film of one's own. Linux only; takes about a quarter of an hour on
-two cores, and some gigabytes of a temporary folder.
+parts, `--video FILE` compares the two ways for a film of one's own. Linux only; takes about half an hour on two
+cores, and some gigabytes of a temporary folder.
 """
 
 import argparse
