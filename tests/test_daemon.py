@@ -165,6 +165,37 @@ def test_polls_and_work_go_on_when_the_wall_clock_is_set_by_an_hour(
         )
 
 
+def test_nobody_goes_by_a_clock_that_was_set_before_all_is_planned_anew(
+    house: House, shop: workshop.Workshop, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovered(house, shop, film)
+    held = ledger.claim(shop.db, worker="another machine", now=daemon.now(), lease=shop.lease)
+    step, real = [timedelta()], daemon.now
+    monkeypatch.setattr(daemon, "now", lambda: real() + step[0])
+    worker = hire(shop)
+    step[0] = timedelta(hours=1)
+    is_planning, goes_on = threading.Event(), threading.Event()
+
+    def plan_anew(step: timedelta) -> None:
+        is_planning.set()
+        goes_on.wait(60)
+        planned(step)
+
+    planned = worker._plan_anew
+    monkeypatch.setattr(worker, "_plan_anew", plan_anew)
+    first = threading.Thread(target=worker._heed_the_clock)
+    first.start()
+    assert is_planning.wait(60)
+    second = threading.Thread(target=worker._tidy)
+    second.start()
+    second.join(1)
+    goes_on.set()
+    first.join()
+    second.join()
+
+    assert ledger.renew(shop.db, held, fraction=0.5, now=daemon.now(), lease=shop.lease)
+
+
 def test_a_lease_is_renewed_with_the_progress_while_work_advances(
     house: House, shop: workshop.Workshop, film: Path
 ) -> None:

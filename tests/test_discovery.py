@@ -48,7 +48,7 @@ class Watch:
         ]
 
     def page(self) -> discovery.PageSeen:
-        return discovery.page(self.db, self.readings, self.watched, now=NOW)
+        return discovery.page(self.db, self.readings, self.watched, clock=lambda: NOW)
 
     def sweep(self) -> int:
         return discovery.sweep(

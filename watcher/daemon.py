@@ -67,6 +67,7 @@ class Daemon:
         self._polled = 0  # complete sweeps
         self._pauses = pauses.Pauses(shop.db, worker=shop.scratch.worker, clock=now)
         self._wall = wallclock.WallClock(now)
+        self._heeding = threading.Lock()  # who learns of no step after one learns it when all is planned anew
         self._alone: int | None = None  # the step beside which no other may run
         self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()
@@ -143,9 +144,10 @@ class Daemon:
 
     def _heed_the_clock(self) -> datetime:
         """Return the time, and put right what was planned by a wall clock that has been set since."""
-        at, step = self._wall.read()
-        if step is not None:
-            self._plan_anew(step)
+        with self._heeding:
+            at, step = self._wall.read()
+            if step is not None:
+                self._plan_anew(step)
         return at
 
     def late(self) -> list[str]:

@@ -85,7 +85,7 @@ def sweep(
     is_from_start = _cursor(readings, watched) is None
     awaited = _awaited(readings, watched) if absences is not None else {}
     while go_on():
-        seen = page(db, readings, watched, now=clock())
+        seen = page(db, readings, watched, clock=clock)
         new += seen.new
         if is_from_start:
             for file_id in seen.file_ids & awaited.keys():
@@ -98,7 +98,7 @@ def sweep(
     return new
 
 
-def page(db: Engine, readings: Engine, watched: Watched, *, now: datetime) -> PageSeen:
+def page(db: Engine, readings: Engine, watched: Watched, *, clock: Callable[[], datetime]) -> PageSeen:
     """List and record one page. Raises Outage when B2 does not answer; then nothing was recorded."""
     as_of = stats.last_event(readings)
     listed = watched.bucket.list_page(
@@ -128,7 +128,7 @@ def page(db: Engine, readings: Engine, watched: Watched, *, now: datetime) -> Pa
         seen=listed.listed,
         transactions=watched.account.take_transactions(),
         as_of=as_of,
-        now=now,
+        now=clock(),  # not before: an answer may take minutes, in which the clock may be set back
     )
     if recorded.new or recorded.superseded:
         _log.info("discovered", new=recorded.new, superseded=recorded.superseded)
