@@ -77,16 +77,22 @@ def test_what_plays_first_is_made_first(
         assert [floor.claim().kind for _ in first] == first
 
 
+def slow_film(tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Floor:
+    """Inspect a film of 12 s that comes over a slow line in small blocks."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
+    b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
+    floor = open_floor(tmp_path, b2, stack)
+    floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))
+    floor.sweep()
+    floor.work("inspect")
+    return floor
+
+
 def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
     with ExitStack() as stack:
-        b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
-        floor = open_floor(tmp_path, b2, stack)
-        floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))
-        floor.sweep()
-        floor.work("inspect")
+        floor = slow_film(tmp_path, stack, monkeypatch)
         picture, sound = floor.claim("video"), floor.claim("audio")
         heard = stack.enter_context(crowd.listened_to(floor.shop.readings))
         thread = threading.Thread(target=floor.perform, args=(sound,))
@@ -106,17 +112,11 @@ def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
 def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_slow_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
-    monkeypatch.setattr(
-        blocks.Blocks, "is_short_of", lambda *_: True
-    )  # readers of pictures wait all the time
+    # Readers of pictures wait all the time.
+    monkeypatch.setattr(blocks.Blocks, "is_short_of", lambda *_: True)
     monkeypatch.setattr(making, "MOST_BEHIND_SECONDS", 0.2)
     with ExitStack() as stack:
-        b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
-        floor = open_floor(tmp_path, b2, stack)
-        floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))
-        floor.sweep()
-        floor.work("inspect")
+        floor = slow_film(tmp_path, stack, monkeypatch)
         beat = Beat()
         thread = threading.Thread(target=floor.perform, args=(floor.claim("audio"), beat))
 

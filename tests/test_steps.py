@@ -395,15 +395,20 @@ def test_what_is_obsolete_is_deleted_once_and_an_outage_only_delays_it(
     assert floor.house.unaccounted() == set()
 
 
-def test_debris_is_looked_for_once_and_an_outage_only_delays_it(floor: Floor, b2: localb2.LocalB2) -> None:
-    floor.work("inspect")
-    claim = floor.claim("video")
-    # As a worker does that is killed between its upload and the table.
+def upload_part(floor: Floor, claim: ledger.Claim) -> str:
+    """Leave an object behind, as an attempt does that ends between its upload and the table; return its name."""
     path = floor.house.folder / "part"
     path.write_bytes(b"part")
     name = names.part(names.folder("transcoded/", "film.mov"), "video", 0, claim.token)
     info = names.info(claim.file_id, claim.token)
     floor.shop.target.upload(path, name, content_type="video/mp4", info=info, beat=Beat())
+    return name
+
+
+def test_debris_is_looked_for_once_and_an_outage_only_delays_it(floor: Floor, b2: localb2.LocalB2) -> None:
+    floor.work("inspect")
+    claim = floor.claim("video")
+    name = upload_part(floor, claim)
     release(floor)
     floor.now += ledger.IN_FLIGHT
     b2.faults.append(localb2.Fault("b2_list_file_versions", **CAP))
@@ -422,11 +427,7 @@ def test_what_a_killed_worker_had_sent_is_found_although_it_arrives_late(floor: 
     claim = floor.claim("video")
     release(floor)  # by the next daemon, at once
     floor.clear_away()
-    path = floor.house.folder / "part"
-    path.write_bytes(b"part")
-    name = names.part(names.folder("transcoded/", "film.mov"), "video", 0, claim.token)
-    info = names.info(claim.file_id, claim.token)
-    floor.shop.target.upload(path, name, content_type="video/mp4", info=info, beat=Beat())
+    upload_part(floor, claim)
     assert stats.awaits_debris(floor.shop.readings, now=floor.now)
 
     floor.now += ledger.IN_FLIGHT
@@ -444,11 +445,7 @@ def test_what_a_cancelled_attempt_uploads_before_it_knows_is_found_when_its_leas
     floor.house.upload(film)
     floor.sweep()
     floor.clear_away()
-    path = floor.house.folder / "part"
-    path.write_bytes(b"part")
-    name = names.part(names.folder("transcoded/", "film.mov"), "video", 0, claim.token)
-    info = names.info(claim.file_id, claim.token)
-    floor.shop.target.upload(path, name, content_type="video/mp4", info=info, beat=Beat())
+    upload_part(floor, claim)
     assert stats.awaits_debris(floor.shop.readings, now=floor.now)  # it is killed now, and so never says more
 
     floor.now += LEASE

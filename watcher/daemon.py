@@ -67,7 +67,7 @@ class Daemon:
         self._polled = 0  # complete sweeps
         self._pauses = pauses.Pauses(shop.db, worker=shop.scratch.worker, clock=now)
         self._wall = wallclock.WallClock(now)
-        self._heeding = threading.Lock()  # who learns of no step after one learns it when all is planned anew
+        self._heeding = threading.Lock()  # held until all is planned anew: nobody goes by a new clock before
         self._alone: int | None = None  # the step beside which no other may run
         self._rescues_from = 0.0  # on the monotonic clock
         self._absences = discovery.Absences()

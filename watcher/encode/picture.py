@@ -182,19 +182,15 @@ def _looking(media: Media, plan: VideoPlan, on_growth: OnGrowth | None) -> OnGro
     if is_known or not (plan.mode == "copy" or plan.has_source_keyframes):
         return on_growth
 
-    def look(path: Path) -> None:
-        with path.open("rb") as file:
-            there = fragments.read(file).fragments
+    def check(there: Sequence[fragments.Fragment]) -> None:
         # The first one is longer where the picture begins late.
         gaps = [one.duration_seconds - (0.0 if number else _late(media)) for number, one in enumerate(there)]
         if (gap := max(gaps, default=0.0)) > plans.COPY_KEYFRAME_GAP + ROUNDED_SECONDS:
             raise FarApart(
                 "output_invalid", f"its keyframes are {gap:.1f} s apart, and players wait for the next one"
             )
-        if on_growth is not None:
-            on_growth(path)
 
-    return look
+    return workbench.looking(check, on_growth)
 
 
 def _late(media: Media) -> float:

@@ -1,6 +1,7 @@
 """Makes the sound, and measures how loud it is."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from watcher import command, fragments, verify
@@ -72,13 +73,13 @@ def _audio(
 ) -> Made | Nothing:
     path = bench.folder / name
     arguments = command.audio(source, media, plan, gain_db=gain_db, name=name)
-    look = _looking(on_growth) if plan.mode == "copy" else on_growth
+    look = workbench.looking(_check_holes, on_growth) if plan.mode == "copy" else on_growth
     report = workbench.run(arguments, media, bench, growing=path, on_growth=look)
-    if plan.mode == "copy" and look is not None and path.exists() and path.stat().st_size:
+    is_there = path.exists() and path.stat().st_size > 0
+    if plan.mode == "copy" and look is not None and is_there:
         look(path)  # a copy may be made before it is first asked for
     if verify.is_silent_track(media, report):
         return Nothing(None)
-    is_there = path.exists() and path.stat().st_size > 0
     found = workbench.only(workbench.scan([path], bench)[0], "audio") if is_there else None
     workbench.check_gaps(report, found, bench)
     loss = None
@@ -108,16 +109,8 @@ def _audio(
     )
 
 
-def _looking(on_growth: OnGrowth | None) -> OnGrowth:
-    """Return what a growing copy is given to: first a look for holes, which only encoding fills with silence."""
-
-    def look(path: Path) -> None:
-        with path.open("rb") as file:
-            there = fragments.read(file).fragments
-        longest = max((one.duration_seconds for one in there), default=0.0)
-        if longest > command.AUDIO_FRAGMENT_SECONDS + HOLE_SECONDS:
-            raise Failure("output_invalid", f"the sound has a hole: nothing begins for {longest:.1f} s")
-        if on_growth is not None:
-            on_growth(path)
-
-    return look
+def _check_holes(there: Sequence[fragments.Fragment]) -> None:
+    """Raise where copied sound has a hole, which only encoding fills with silence."""
+    longest = max((one.duration_seconds for one in there), default=0.0)
+    if longest > command.AUDIO_FRAGMENT_SECONDS + HOLE_SECONDS:
+        raise Failure("output_invalid", f"the sound has a hole: nothing begins for {longest:.1f} s")

@@ -19,7 +19,7 @@ KEYFRAME_PLACES = ((30.0, True), (300.0, True), (30.0, False))
 PLACES = ((6.0, False),)
 # A film is decoded whole up to its first keyframe, for so many seconds at most: hardly any lie further apart.
 MOST_START_SECONDS = 30.0
-# Two or three are usual; a hostile file could ask for one for each tile.
+# One or two are usual; a hostile file could ask for one for each tile.
 MOST_PASSES = 10
 
 

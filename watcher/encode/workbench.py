@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from watcher import command, ffmpeg, transcript, verify
+from watcher import command, ffmpeg, fragments, transcript, verify
 from watcher.beat import Beat
 from watcher.errors import Failure
 from watcher.media import Media
@@ -90,6 +90,18 @@ def check_gaps(report: transcript.Report, found: verify.Found | None, bench: Ben
     seconds = verify.gap_seconds(report, found) if found is not None and bench.jump_seconds is None else None
     if seconds is not None:
         raise Jumped(seconds)
+
+
+def looking(check: Callable[[Sequence[fragments.Fragment]], None], on_growth: OnGrowth | None) -> OnGrowth:
+    """Return what a growing file is given to: `check`, which may raise, sees its fragments before `on_growth` does."""
+
+    def look(path: Path) -> None:
+        with path.open("rb") as file:
+            check(fragments.read(file).fragments)
+        if on_growth is not None:
+            on_growth(path)
+
+    return look
 
 
 def is_salvageable(failure: Failure, bench: Bench) -> bool:
