@@ -131,7 +131,7 @@ class Daemon:
 
         Raises what `database.demand_in_place` and `Scratch.demand_in_place` raise.
         """
-        while not self._stopping.wait(0.2):
+        while not self._stopping.wait(0.2 if until_idle else 1.0):
             database.demand_in_place(self._shop.db)
             self._shop.scratch.demand_in_place()
             if tick is not None:

@@ -6,6 +6,7 @@ Linux only: it reads /proc.
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,25 @@ def cpu_seconds(pid: int) -> float:
     """Return what a process and its children that have ended spent."""
     _, fields = _stat(pid)
     return sum(int(field) for field in fields[11:15]) / TICKS
+
+
+def wake_ups(pid: int) -> int:
+    """Return how often the threads of a process that still live began to run after waiting for something."""
+    tasks = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(
+        int(line.split()[1]) for text in tasks for line in text.splitlines() if line.startswith("voluntary")
+    )
+
+
+def looked_at(pid: int, seconds: float) -> int:
+    """Return how many pages of its memory a process looks at within a time."""
+    place = Path(f"/proc/{pid}")
+    (place / "clear_refs").write_text("1")
+    time.sleep(seconds)
+    held = [
+        line.split() for line in (place / "smaps").read_text().splitlines() if line.startswith("Referenced:")
+    ]
+    return sum(int(kilobytes) for _, kilobytes, _ in held) * 1024 // os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes(pid: int) -> int:

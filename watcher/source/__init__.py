@@ -61,16 +61,17 @@ class Server:
             sources = opened
 
         self._http = _Http(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.1}, name="source", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="source", daemon=True)
+        self._is_closing = False
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
+        self._is_closing = True
+        socket.create_connection(self._http.server_address).close()  # or it would wait for ffmpeg
+        self._thread.join()
         self._http.server_close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -102,6 +103,11 @@ class Server:
             opened.is_closed = True
             with self._lock:
                 held.users -= 1
+
+    def _serve(self) -> None:
+        # Not `serve_forever`: it wakes up several times a second to see whether it is to end.
+        while not self._is_closing:
+            self._http.handle_request()
 
     def forget(self, folder: Path) -> None:
         """Drop what is known of the blocks in `folder`, which is about to be deleted, unless they are in use."""
