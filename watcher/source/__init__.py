@@ -70,7 +70,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._is_closing = True
-        socket.create_connection(self._http.server_address).close()  # or it would wait for ffmpeg
+        socket.create_connection(("127.0.0.1", self._http.server_port)).close()  # or it would wait for ffmpeg
         self._thread.join()
         self._http.server_close()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -94,7 +94,7 @@ class Server:
                 held = blocks.Blocks(self._bucket, file_id, size_bytes, folder, self._pool, self._line)
                 self._blocks[folder] = held
             held.users += 1
-        url = f"http://127.0.0.1:{self._http.server_address[1]}/{secret}"
+        url = f"http://127.0.0.1:{self._http.server_port}/{secret}"
         opened = self._opened[secret] = Opened(url, held, beat, wait)
         try:
             yield opened
