@@ -1,6 +1,7 @@
 """How much a file should hold by its own account, and how much of that is there."""
 
 import itertools
+import operator
 import struct
 from fractions import Fraction
 from typing import Any
@@ -23,10 +24,13 @@ def indexed(stream: Any, size_bytes: int | None) -> dict[str, Any] | None:
     every = list(stream.index_entries)
     if not every:
         return None
-    beyond = (number for number, one in enumerate(every) if size_bytes and one.pos + one.size > size_bytes)
-    there = next(beyond, len(every))
-    whole = _counted(every, stream.time_base)
-    return {**whole, "readable": whole if there == len(every) else _counted(every[:there], stream.time_base)}
+    # Hours have hundreds of thousands of entries: columns of them are looked at, not each.
+    ends = list(map(operator.add, [one.pos for one in every], [one.size for one in every]))
+    whole = _counted(every, ends, stream.time_base)
+    if not size_bytes or whole["last_byte"] <= size_bytes:
+        return {**whole, "readable": whole}
+    there = next(number for number, end in enumerate(ends) if end > size_bytes)
+    return {**whole, "readable": _counted(every[:there], ends[:there], stream.time_base)}
 
 
 def declared(container: Any, target: str) -> dict[str, Any] | None:
@@ -74,13 +78,13 @@ def _has_second_beginning(target: str) -> bool:
     return beginnings > 1
 
 
-def _counted(entries: list[Any], unit: Fraction) -> dict[str, Any]:
+def _counted(entries: list[Any], ends: list[int], unit: Fraction) -> dict[str, Any]:
     # Discarded ones only help to decode what follows: an edit list begins later.
     times = [one.timestamp for one in entries if not one.is_discard]
     return {
         "count": len(entries),
         "shown": len(times),
-        "last_byte": max((one.pos + one.size for one in entries), default=0),
+        "last_byte": max(ends, default=0),
         "span_seconds": float(_span(entries, times) * unit) if times else 0.0,
     }
 
@@ -90,6 +94,8 @@ def _span(entries: list[Any], times: list[int]) -> Fraction:
     if len(times) == len(entries):
         return Fraction(max(times) - min(times))
     # In the order of decoding, which these times are of, hidden ones may lie between others.
-    every = sorted((one.timestamp, one.is_discard) for one in entries)
-    lengths = [after - time for (time, is_hidden), (after, _) in itertools.pairwise(every) if not is_hidden]
+    every = sorted(zip([one.timestamp for one in entries], [one.is_discard for one in entries], strict=True))
+    starts = [start for start, _ in every]
+    are_shown = [not is_hidden for _, is_hidden in every]
+    lengths = list(itertools.compress(map(operator.sub, starts[1:], starts), are_shown))
     return Fraction(sum(lengths), max(1, len(lengths))) * (len(times) - 1)

@@ -4,6 +4,7 @@ import bisect
 import contextlib
 import http.client
 import itertools
+import operator
 import struct
 import urllib.parse
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import av
 import av.error
+from measure import known_seconds
 
 # The least seconds between two keyframes that are told, until so many seconds of the video.
 KEYFRAME_DISTANCES = ((60.0, 1.0), (600.0, 5.0), (float("inf"), 15.0))
@@ -27,8 +29,7 @@ def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
     """
     times: list[int] | None = None
     if shown := _shown(stream, target) if container.format.name.startswith("mov") else None:
-        times = sorted(time for time, _ in shown)
-        keys = sorted(time for time, is_key in shown if is_key)
+        times, keys = map(sorted, shown)
         # The last one may be shown for much longer than the others, and its segment lasts as long.
         last = max(times[-1], (stream.start_time or 0) + (stream.duration or 0))
     elif container.format.name.startswith("matroska") and container.duration:
@@ -43,39 +44,45 @@ def places(container: Any, stream: Any, target: str) -> dict[str, Any] | None:
     unit = stream.time_base
     kept = _thinned(keys, unit)
     counts = [None if times is None else bisect.bisect_left(times, time) for time in kept]
-    places = [round(float(time * unit), 6) for time in kept]
+    places = [round(known_seconds(time, unit), 6) for time in kept]
     return {
         "places": list(zip(places, counts, strict=True)),
-        "gap": float(_gap(keys, last) * unit),
-        "span": None if times is None else (len(times), float((times[-1] - times[0]) * unit)),
-        "frame_gap": None if times is None else float(_gap(times, last) * unit),
+        "gap": known_seconds(_gap(keys, last), unit),
+        "span": None if times is None else (len(times), known_seconds(times[-1] - times[0], unit)),
+        "frame_gap": None if times is None else known_seconds(_gap(times, last), unit),
     }
 
 
 def _gap(times: list[int], end: int) -> int:
     """Return the longest time from one to the next, or to the end."""
-    return max(after - before for before, after in itertools.pairwise([*times, end]))
+    longest: int = max(map(operator.sub, [*times[1:], end], times))
+    return longest
 
 
-def _shown(stream: Any, target: str) -> list[tuple[int, bool]] | None:
-    """Tell when each frame of an MP4 is shown, and whether it is a keyframe; None without a complete index."""
-    entries = [(one.timestamp, one.is_keyframe, one.size) for one in stream.index_entries]
+def _shown(stream: Any, target: str) -> tuple[list[int], list[int]] | None:
+    """Tell when the frames of an MP4 are shown, and when its keyframes; None without a complete index.
+
+    Hours have hundreds of thousands of frames: columns of them are looked at, not each.
+    """
+    entries = list(stream.index_entries)
     # An edit list that hides frames has made libavformat reorder its index.
-    if not stream.frames or not entries or any(one.is_discard for one in stream.index_entries):
+    if not stream.frames or not entries or any([one.is_discard for one in entries]):  # noqa: C419 - twice as fast
         return None
     if (shifts := _display_shifts(target, stream.id, len(entries))) is None:
         return None
-    shown = [(time + shift, key, size) for (time, key, size), shift in zip(entries, shifts, strict=True)]
+    times = list(map(operator.add, [one.timestamp for one in entries], shifts))
     # What libavformat itself shows first, whatever the edit list and its own conventions make of the times.
-    correction = (stream.start_time or 0) - min(time for time, _, _ in shown)
-    return [(time + correction, key) for time, key, size in shown if size]
+    correction = (stream.start_time or 0) - min(times)
+    are_there = [one.size > 0 for one in entries]
+    times = [time + correction for time in itertools.compress(times, are_there)]
+    return times, list(itertools.compress(times, [one.is_keyframe for one in entries if one.size > 0]))
 
 
 def _thinned(keys: list[int], unit: Fraction) -> list[int]:
     """Keep enough to cut at, and few enough to store: fewer as the film goes on and chunks are long."""
     kept = keys[:1]
     for time in keys[1:]:
-        seconds, distance = float((time - keys[0]) * unit), float((time - kept[-1]) * unit)
+        seconds, distance = known_seconds(time - keys[0], unit), known_seconds(time - kept[-1], unit)
         if distance >= next(least for until, least in KEYFRAME_DISTANCES if seconds < until):
             kept.append(time)
     return kept
@@ -94,10 +101,10 @@ def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
         box = next(boxes(table or b"", b"ctts"), None)
         if box is None:
             return [0] * count if table else None
-        shifts: list[int] = []
-        for run, shift in struct.iter_unpack(">Ii", box[8 : len(box) // 8 * 8]):
-            shifts += [shift] * min(run, count + 1 - len(shifts))  # whatever a run claims
-        return shifts if len(shifts) == count else None
+        table_of_runs = list(struct.iter_unpack(">Ii", box[8 : len(box) // 8 * 8]))
+        if sum(run for run, _ in table_of_runs) != count:  # whatever a run claims
+            return None
+        return list(itertools.chain.from_iterable([shift] * run for run, shift in table_of_runs))
     return None
 
 
