@@ -245,6 +245,7 @@ def test_a_copy_that_is_up_when_its_keyframes_turn_out_to_lie_too_far_apart_is_r
     tmp_path: Path, b2: localb2.LocalB2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 16 * 1024)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
     keys = ("-g", "9999", "-force_key_frames", f"{','.join(map(str, range(15)))},30", "-sc_threshold", "0")
     with ExitStack() as stack:
         floor = open_floor(tmp_path, b2, stack, LADDER="720")

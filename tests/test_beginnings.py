@@ -80,6 +80,7 @@ def test_what_plays_first_is_made_first(
 def slow_film(tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Floor:
     """Inspect a film of 12 s that comes over a slow line in small blocks."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
     b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
     floor = open_floor(tmp_path, b2, stack)
     floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))

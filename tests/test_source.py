@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 from house import wait_for
 
@@ -57,6 +59,7 @@ def film(
     b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Film]:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
     with source.Server(bucket) as server:
         yield Film(b2, bucket, server, tmp_path)
 
@@ -99,6 +102,33 @@ def test_a_range_is_answered_with_exactly_its_bytes(film: Film) -> None:
             assert headers["Content-Range"] == f"bytes {start}-{end - 1}/35000"
             assert headers["Content-Length"] == str(end - start)
         opened.check()
+
+
+def test_the_first_blocks_are_smaller(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 8)
+    monkeypatch.setattr(blocks, "HEAD_BLOCK_BYTES", BLOCK // 8)
+    film.put(35_000)
+    with film.open() as opened:
+        ask(opened.url, "bytes=0-31")
+        ask(opened.url, "bytes=-31")
+        assert sorted(path.stat().st_size for path in film.folder.iterdir()) == [BLOCK // 8, 35_000 % BLOCK]
+        for wanted, (start, end) in RANGES.items():
+            assert (wanted, ask(opened.url, wanted)[2]) == (wanted, film.data[start:end])
+        assert ask(opened.url)[2] == film.data
+    assert film.fetched == 8 + 3
+
+
+@hypothesis.given(st.integers(0, 10**7), st.integers(0, 9), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_each_byte_lies_in_one_block(place: int, head: int, head_bytes: int, block_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "HEAD_BLOCKS", head)
+        patch.setattr(blocks, "HEAD_BLOCK_BYTES", head_bytes)
+        patch.setattr(blocks, "BLOCK_BYTES", block_bytes)
+        number = blocks.number_at(place)
+        start, end = blocks.bounds(number)
+        assert start <= place < end
+        assert blocks.bounds(number + 1)[0] == end
+        assert blocks.number_at(start) == number
 
 
 def test_without_a_range_all_of_it_is_answered(film: Film) -> None:
@@ -144,6 +174,7 @@ def test_only_a_reader_that_reads_on_is_read_ahead_for(
     b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
     monkeypatch.setattr(line.Line, "learn", lambda *_, **__: None)  # so small blocks tell nothing
     for last, fetched in ((0, 1), (BLOCK - 1, 1), (2 * BLOCK, 5)):
         b2.calls.clear()
@@ -342,6 +373,7 @@ def test_nothing_is_served_after_the_source_was_closed_and_the_step_is_left_alon
     film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
     film.put(30_000_000)  # more than the sockets' buffers hold
     beat = Beat()
     with film.open(beat) as opened, socket.socket() as client:
@@ -362,6 +394,7 @@ def test_nothing_is_served_after_the_source_was_closed_and_the_step_is_left_alon
 def test_a_slow_reader_gets_every_byte(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     # ffmpeg may read a film of few bits per second, which it encodes slowly, for longer than any time-out.
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
     monkeypatch.setattr(source._Handler, "timeout", 0.2)
     film.put(30_000_000)
     with film.open() as opened, socket.socket() as slow:

@@ -9,7 +9,7 @@ CHUNK_SECONDS = (4.0, 8.0, 16.0, 32.0, 60.0)
 LAST_CHUNK = 1.5  # a chunk may be this much longer than wanted when it is the last one
 # Towards the end they shrink again: of what is left one takes no more than half, unless that is shorter than this.
 # So all seats have something to do to the last, and little is left to be uploaded when nothing more is encoded.
-SHORT_SECONDS = 8.0
+SHORT_SECONDS = 4.0
 
 
 def chunks(media: Media) -> tuple[Chunk, ...]:

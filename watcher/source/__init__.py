@@ -171,16 +171,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(opened, start, end)
 
     def _send(self, opened: Opened, start: int, end: int) -> None:
-        first = start // blocks.BLOCK_BYTES
-        for number in range(first, -(-end // blocks.BLOCK_BYTES)):
+        first = blocks.number_at(start)
+        for number in range(first, blocks.number_at(end - 1) + 1):
+            begins, ends = blocks.bounds(number)
             # A reader that came this far reads on; one that only looks at a header costs one block.
-            ahead = min(number - first, MOST_AHEAD) if number > first else 0
-            offset = max(start - number * blocks.BLOCK_BYTES, 0)
-            count = min(end - number * blocks.BLOCK_BYTES, blocks.BLOCK_BYTES) - offset
+            read_bytes = begins - blocks.bounds(first)[0]
+            offset = max(start - begins, 0)
+            count = min(end, ends) - begins - offset
             try:
                 if opened.wait is not None:
                     opened.wait(functools.partial(opened.blocks.is_short_of, number))
-                with opened.blocks.open(number, ahead=ahead, is_urgent=opened.wait is None) as file:
+                with opened.blocks.open(number, read_bytes=read_bytes, is_urgent=opened.wait is None) as file:
                     if opened.is_closed:
                         raise Stopped
                     opened.beat.advance()

@@ -15,6 +15,10 @@ from watcher.source.line import Line
 
 # One B2 call each: small enough to answer a probe quickly, large enough to keep calls and latency down.
 BLOCK_BYTES = 2 * 1024 * 1024
+# The first ones are smaller: whoever opens a film looks at its first bytes, then at the index, which may be at its
+# end, then at the first pictures. On a slow line a viewer would wait for the rest of large ones each time.
+HEAD_BLOCK_BYTES = 512 * 1024
+HEAD_BLOCKS = 8
 # What one video may keep on disk: a film fits; beyond it the blocks longest unused are dropped.
 CACHE_BYTES = 4 * 1024**3
 # The line is short while a reader had to wait for a block, and for so long after.
@@ -27,6 +31,20 @@ class Ranges(Protocol):
     def read_range(self, file_id: str, start: int, end: int) -> bytes:
         """Return bytes `start` to `end` (exclusive) of a file version."""
         ...
+
+
+def number_at(place: int) -> int:
+    """Return the number of the block that holds the byte at `place`."""
+    beyond = place - HEAD_BLOCKS * HEAD_BLOCK_BYTES
+    return place // HEAD_BLOCK_BYTES if beyond < 0 else HEAD_BLOCKS + beyond // BLOCK_BYTES
+
+
+def bounds(number: int) -> tuple[int, int]:
+    """Return where a block starts and ends (exclusive); the source may end before."""
+    if number < HEAD_BLOCKS:
+        return number * HEAD_BLOCK_BYTES, (number + 1) * HEAD_BLOCK_BYTES
+    start = HEAD_BLOCKS * HEAD_BLOCK_BYTES + (number - HEAD_BLOCKS) * BLOCK_BYTES
+    return start, start + BLOCK_BYTES
 
 
 class Blocks:
@@ -54,13 +72,18 @@ class Blocks:
         self._waited_at = -math.inf
         folder.mkdir(exist_ok=True)
 
-    def open(self, number: int, *, ahead: int, is_urgent: bool) -> BinaryIO:
-        """Return the open file of a block, fetched if need be; start fetching up to `ahead` blocks after it."""
-        ahead = min(ahead, self._line.ahead)
+    def open(self, number: int, *, read_bytes: int, is_urgent: bool) -> BinaryIO:
+        """Return the open file of a block, fetched if need be; start fetching those after it.
+
+        As many bytes ahead as the reader has read on before it, and no more blocks than the line is worth.
+        """
+        end = bounds(number)[1]
         while True:
             future = self._request(number)
-            for later in range(number + 1, min(number + 1 + ahead, -(-self.size_bytes // BLOCK_BYTES))):
-                self._request(later)
+            for later in range(number + 1, number + 1 + self._line.ahead):
+                start = bounds(later)[0]
+                if start < self.size_bytes and start - end < read_bytes:
+                    self._request(later)
             try:
                 path = self._await(future) if is_urgent else future.result()
                 return path.open("rb")
@@ -99,8 +122,8 @@ class Blocks:
             return future
 
     def _fetch(self, number: int) -> Path:
-        start = number * BLOCK_BYTES
-        end = min(start + BLOCK_BYTES, self.size_bytes)
+        start, end = bounds(number)
+        end = min(end, self.size_bytes)
         data = self._line.fetch(
             lambda: self._bucket.read_range(self._file_id, start, end), is_full=end - start == BLOCK_BYTES
         )
