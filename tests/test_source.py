@@ -1,6 +1,7 @@
 """What ffmpeg sees of a source: byte ranges over HTTP, from the local B2 through the block cache."""
 
 import concurrent.futures
+import functools
 import http.client
 import os
 import pathlib
@@ -262,34 +263,68 @@ def test_a_reader_that_stands_back_takes_no_block_while_another_waits_for_its_ow
 def test_a_slow_line_is_left_to_one_block_and_the_next() -> None:
     slow = line.Line()
     assert slow.ahead == line.MOST_AHEAD
-    slow.learn(0.7, beside=1)
+    slow.learn(0.7, beside=1, size_bytes=BLOCK)
     for _ in range(4):
-        slow.learn(0.7 * 5, beside=5)  # each has a fifth of the line
+        slow.learn(0.7 * 5, beside=5, size_bytes=BLOCK)  # each has a fifth of the line
     assert slow.ahead == 1
     for _ in range(4):
-        slow.learn(0.7 * 2, beside=2)
+        slow.learn(0.7 * 2, beside=2, size_bytes=BLOCK)
     assert slow.ahead == 1
 
 
 def test_a_line_that_each_connection_adds_to_gets_as_many_as_there_may_be() -> None:
     long = line.Line()
-    long.learn(0.1, beside=1)
+    long.learn(0.1, beside=1, size_bytes=BLOCK)
     for _ in range(4):
-        long.learn(0.5, beside=5)  # something else was in the way
+        long.learn(0.5, beside=5, size_bytes=BLOCK)  # something else was in the way
     assert long.ahead == 1
     for _ in range(20):
-        long.learn(0.1, beside=long.ahead + 1)
+        long.learn(0.1, beside=long.ahead + 1, size_bytes=BLOCK)
     assert long.ahead == line.MOST_AHEAD
+
+
+def test_blocks_are_compared_with_those_of_their_size() -> None:
+    slow = line.Line()
+    slow.learn(0.2, beside=1, size_bytes=BLOCK // 4)
+    slow.learn(0.7 * 2, beside=2, size_bytes=BLOCK)  # nothing is known of one alone
+    assert slow.ahead == line.MOST_AHEAD
+    for _ in range(4):
+        slow.learn(0.2 * 5, beside=5, size_bytes=BLOCK // 4)
+    assert slow.ahead == 1
+
+
+def test_a_slow_line_is_known_after_the_first_blocks_of_a_film(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, read = threading.Lock(), bucket.read_range
+
+    def read_one_by_one(_: door.Bucket, file_id: str, start: int, end: int) -> bytes:
+        with taken:
+            time.sleep(0.05)
+            return read(file_id, start, end)
+
+    monkeypatch.setattr(door.Bucket, "read_range", read_one_by_one)
+    monkeypatch.setattr(blocks, "HEAD_BLOCK_BYTES", BLOCK)
+    with source.Server(bucket) as server:
+        film = Film(b2, bucket, server, tmp_path)
+        film.put(blocks.HEAD_BLOCKS * BLOCK)
+        with film.open() as opened:
+            ask(opened.url)
+        server._pool.shutdown(wait=True)
+        assert server._line.ahead == 1
 
 
 def test_what_is_learnt_of_the_line_is_what_blocks_took(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 1.0, 2.0, 4.0, 4.0])
     monkeypatch.setattr(line.time, "monotonic", lambda: next(now))
     learnt: list[tuple[float, float]] = []
-    monkeypatch.setattr(line.Line, "learn", lambda _, seconds, *, beside: learnt.append((seconds, beside)))
+    monkeypatch.setattr(
+        line.Line, "learn", lambda _, seconds, **told: learnt.append((seconds, told["beside"]))
+    )
     one = line.Line()
-    one.fetch(lambda: b"", is_full=True)
-    one.fetch(lambda: one.fetch(lambda: b"", is_full=True), is_full=True)
+    fetch = functools.partial(one.fetch, size_bytes=BLOCK, is_full=True)
+    fetch(lambda: b"")
+    fetch(lambda: fetch(lambda: b""))
     # The second began one second before the third, and they ended together.
     assert learnt == [(1.0, 1.0), (2.0, 2.0), (3.0, 5 / 3)]
 

@@ -122,10 +122,12 @@ class Blocks:
             return future
 
     def _fetch(self, number: int) -> Path:
-        start, end = bounds(number)
-        end = min(end, self.size_bytes)
+        start, full = bounds(number)
+        end = min(full, self.size_bytes)
         data = self._line.fetch(
-            lambda: self._bucket.read_range(self._file_id, start, end), is_full=end - start == BLOCK_BYTES
+            lambda: self._bucket.read_range(self._file_id, start, end),
+            size_bytes=end - start,
+            is_full=end == full,
         )
         path = self._folder / f"{number:08d}"
         # Under its own name only when whole: who was about to read it when it was dropped may open it now.

@@ -20,7 +20,8 @@ class Line:
         self._running = 0
         self._changed_at = 0.0
         self._area = 0.0  # of `_running` over time, in seconds
-        self._alone: float | None = None  # seconds that a block took with the line for itself
+        # Seconds that a block took with the line for itself, by its size: a small one is not as quick as it is small.
+        self._alone: dict[int, float] = {}
         self._worth = float(MOST_AHEAD)  # the speed of those side by side, as a multiple of one alone
 
     @property
@@ -28,7 +29,7 @@ class Line:
         """How many blocks to fetch ahead of a reader, 1 to `MOST_AHEAD`."""
         return min(max(round(self._worth), 1), MOST_AHEAD)
 
-    def fetch(self, read: Callable[[], bytes], *, is_full: bool) -> bytes:
+    def fetch(self, read: Callable[[], bytes], *, size_bytes: int, is_full: bool) -> bytes:
         """Return what `read` reads, and learn from it when the block `is_full`, as most are."""
         began, before = self._count(1)
         try:
@@ -37,16 +38,16 @@ class Line:
             ended, after = self._count(-1)
         seconds = max(ended - began, 1e-3)
         if is_full:
-            self.learn(seconds, beside=(after - before) / seconds)
+            self.learn(seconds, beside=(after - before) / seconds, size_bytes=size_bytes)
         return data
 
-    def learn(self, seconds: float, *, beside: float) -> None:
+    def learn(self, seconds: float, *, beside: float, size_bytes: int) -> None:
         """Take into account that a block took `seconds`, with so many on their way, itself among them."""
         with self._lock:
             if beside < ALONE:
-                self._alone = seconds
-            elif self._alone is not None:
-                self._worth = (self._worth + beside * self._alone / seconds) / 2
+                self._alone[size_bytes] = seconds
+            elif (alone := self._alone.get(size_bytes)) is not None:
+                self._worth = (self._worth + beside * alone / seconds) / 2
 
     def _count(self, change: int) -> tuple[float, float]:
         with self._lock:
