@@ -419,6 +419,19 @@ def test_a_track_that_never_decodes_is_no_picture(tmp_path: Path) -> None:
     assert caught.value.permanent
 
 
+def test_an_index_of_empty_pictures_is_no_picture(tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", *H264, sound=False, seconds=0.4)
+    data = bytearray(clip.read_bytes())
+    sizes = data.index(b"stsz") + 16
+    data[sizes : sizes + 4 * 10] = bytes(4 * 10)
+    clip.write_bytes(data)
+
+    with pytest.raises(Failure) as caught:
+        inspect_file(clip, tmp_path)
+
+    assert caught.value.code == "no_picture"
+
+
 def test_facts_can_be_changed_only_by_making_new_ones(tmp_path: Path) -> None:
     found = inspect_file(make(tmp_path / "clip.mp4", seconds=0.2), tmp_path)
 

@@ -12,7 +12,8 @@ import traps
 from clips import BINARY
 from house import House, clip
 
-from watcher import localb2
+from watcher import command, ffmpeg, localb2
+from watcher.beat import Beat
 
 # What the daemon, the ordinary video and the bombs may take. Not told by the clock: the machine may be busy.
 MOST_MEMORY_KB = 300_000  # of the largest process
@@ -38,6 +39,27 @@ def test_bombs_cost_little_and_keep_nobody_waiting(b2: localb2.LocalB2, tmp_path
     assert rows["ordinary.mp4"]["status"] == "completed"
     assert used.ru_maxrss < MOST_MEMORY_KB
     assert used.ru_utime + used.ru_stime < MOST_CPU_SECONDS
+
+
+def test_an_index_of_empty_runs_takes_no_more_memory_than_its_bytes(tmp_path: Path) -> None:
+    plain = traps.film(tmp_path / "plain.mp4", traps.GREEN).read_bytes()
+    path, room = tmp_path / "runs.mp4", tmp_path / "room"
+    path.write_bytes(_edited(plain, _with_empty_runs))
+    room.mkdir()
+
+    [found] = ffmpeg.probe(
+        [path],
+        folder=room,
+        beat=Beat(),
+        limits=ffmpeg.Limits(memory_bytes=512 * 1024**2),
+        container=None,
+        scan="none",
+        formats=command.VIDEO_FORMATS,
+        protocols=command.protocols(path),
+        size_bytes=path.stat().st_size,
+    )
+
+    assert found["video"]["keyframes"]["span"][0] == 10
 
 
 def _bombs(folder: Path) -> dict[str, str]:
@@ -99,6 +121,14 @@ def _with_samples(name: bytes, body: bytes) -> bytes:
         b"stsc": struct.pack(">IIIII", 0, 1, 1, count, 1),
     }
     return tables.get(name, body)
+
+
+def _with_empty_runs(name: bytes, body: bytes) -> bytes:
+    """One run of shifts for the ten frames, and four million for none."""
+    count = 4_000_000
+    if name != b"stbl":
+        return body
+    return body + struct.pack(">I4sIIII", 24 + 8 * count, b"ctts", 0, 1, 10, 0) + bytes(8 * count)
 
 
 def _with_edits(name: bytes, body: bytes) -> bytes:

@@ -60,7 +60,7 @@ def _gap(times: list[int], end: int) -> int:
 
 
 def _shown(stream: Any, target: str) -> tuple[list[int], list[int]] | None:
-    """Tell when the frames of an MP4 are shown, and when its keyframes; None without a complete index.
+    """Tell when the frames of an MP4 are shown, and when its keyframes; None without a complete index, or any frame.
 
     Hours have hundreds of thousands of frames: columns of them are looked at, not each.
     """
@@ -75,6 +75,8 @@ def _shown(stream: Any, target: str) -> tuple[list[int], list[int]] | None:
     correction = (stream.start_time or 0) - min(times)
     are_there = [one.size > 0 for one in entries]
     times = [time + correction for time in itertools.compress(times, are_there)]
+    if not times:
+        return None
     return times, list(itertools.compress(times, [one.is_keyframe for one in entries if one.size > 0]))
 
 
@@ -101,10 +103,12 @@ def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
         box = next(boxes(table or b"", b"ctts"), None)
         if box is None:
             return [0] * count if table else None
-        table_of_runs = list(struct.iter_unpack(">Ii", box[8 : len(box) // 8 * 8]))
-        if sum(run for run, _ in table_of_runs) != count:  # whatever a run claims
+        # Unpacked twice: as a list, runs that are empty would take gigabytes.
+        runs = box[8 : len(box) // 8 * 8]
+        if sum(run for run, _ in struct.iter_unpack(">Ii", runs)) != count:  # whatever a run claims
             return None
-        return list(itertools.chain.from_iterable([shift] * run for run, shift in table_of_runs))
+        shifts = ([shift] * run for run, shift in struct.iter_unpack(">Ii", runs))
+        return list(itertools.chain.from_iterable(shifts))
     return None
 
 
