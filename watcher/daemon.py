@@ -131,6 +131,7 @@ class Daemon:
 
         Raises what `database.demand_in_place` and `Scratch.demand_in_place` raise.
         """
+        # Somebody waits for the end, or nobody does: then each look is CPU time of an idle daemon.
         while not self._stopping.wait(0.2 if until_idle else 1.0):
             database.demand_in_place(self._shop.db)
             self._shop.scratch.demand_in_place()
