@@ -202,8 +202,12 @@ def _long(job: Job) -> None:
     film = films.phone(job.films, job.scale.long)
     with stage.opened(job.folder / "stage") as place:
         place.house.upload(film)
-        took, _ = stage.make(place, film.name, QUALITY=QUALITY)
+        took, daemon = stage.make(place, film.name, QUALITY=QUALITY)
+        waited = daemon.waited(took.playable)
     spent = took.spent
+    _out.print(
+        f"  who watches it from {took.playable:.1f} s on waits for {waited:.1f} s in all until its end"
+    )
     job.results.goal(
         f"our own share of the CPU of a {_length(job.scale.long)} encode",
         least="≤ 3 %",
@@ -243,7 +247,7 @@ def _idle(job: Job) -> None:
         with place.daemon("in/", is_again=True, POLL_SECONDS="10", **COPY_ONLY) as daemon:
             daemon.complete("in/done.mp4")
             time.sleep(SETTLE_SECONDS)
-            pages = looked_at(daemon.pid, 1.0)
+            pages = looked_at(daemon.pid, seconds=1.0)
             before, woken = cpu_seconds(daemon.pid), wake_ups(daemon.pid)
             time.sleep(job.scale.idle)
             share = (cpu_seconds(daemon.pid) - before) / job.scale.idle

@@ -74,13 +74,15 @@ def cpu_seconds(pid: int) -> float:
 
 def wake_ups(pid: int) -> int:
     """Return how often the threads of a process that still live began to run after waiting for something."""
-    tasks = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(
-        int(line.split()[1]) for text in tasks for line in text.splitlines() if line.startswith("voluntary")
-    )
+    count = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            lines = task.joinpath("status").read_text().splitlines()
+            count += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
+    return count
 
 
-def looked_at(pid: int, seconds: float) -> int:
+def looked_at(pid: int, *, seconds: float) -> int:
     """Return how many pages of its memory a process looks at within a time."""
     place = Path(f"/proc/{pid}")
     (place / "clear_refs").write_text("1")

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -91,6 +92,22 @@ class Daemon:
         with self._db.begin() as connection:
             query = "SELECT sum(size_bytes) FROM outputs WHERE obsolete_at IS NULL"
             return int(connection.exec_driver_sql(query).scalar_one())
+
+    def waited(self, playable: float) -> float:
+        """Return the seconds that a viewer, who began when a film was `playable`, waited for chunks meanwhile."""
+        with self._db.begin() as connection:
+            row = connection.exec_driver_sql("SELECT discovered_at, plan FROM videos").one()
+            finished = dict(
+                connection.exec_driver_sql(
+                    "SELECT step, at FROM events WHERE what = 'finished' AND step LIKE 'video%'"
+                ).all()
+            )
+        chunks = json.loads(row.plan)["chunks"]
+        waited = 0.0
+        for number, chunk in enumerate(chunks):
+            at = _time(finished[f"video:{number}" if number else "video"]) - _time(row.discovered_at)
+            waited += max(0.0, at.total_seconds() - (playable + chunk["start_seconds"] + waited))
+        return waited
 
     def _look_whether_it_lives(self) -> None:
         if self._process.poll() is not None:

@@ -3,9 +3,9 @@
 from watcher.media import Media
 from watcher.plan.values import Chunk
 
-# Lengths wanted of the chunks, in seconds; the last one repeats. Short ones first, because a viewer waits for them; then
-# longer ones, because each costs the start of two programs. Each is half as long again as the one before: where a film is
-# encoded half as fast again as it plays, the next one is there when a viewer comes to it.
+# Lengths wanted of the chunks, in seconds; the last one repeats. Short ones first, because a viewer waits for them;
+# then longer ones, because each costs the start of two programs. Each is half as long again as the one before: where a
+# film is encoded half as fast again as it plays, the next one is there when a viewer comes to it.
 CHUNK_SECONDS = (4.0, 6.0, 9.0, 13.0, 20.0, 30.0, 45.0, 60.0)
 LAST_CHUNK = 1.5  # a chunk may be this much longer than wanted when it is the last one
 # Towards the end they shrink again: of what is left one takes no more than half, unless that is shorter than this.
