@@ -1,7 +1,6 @@
 """What ffmpeg sees of a source: byte ranges over HTTP, from the local B2 through the block cache."""
 
 import concurrent.futures
-import functools
 import http.client
 import os
 import pathlib
@@ -322,9 +321,8 @@ def test_what_is_learnt_of_the_line_is_what_blocks_took(monkeypatch: pytest.Monk
         line.Line, "learn", lambda _, seconds, **told: learnt.append((seconds, told["beside"]))
     )
     one = line.Line()
-    fetch = functools.partial(one.fetch, size_bytes=BLOCK, is_full=True)
-    fetch(lambda: b"")
-    fetch(lambda: fetch(lambda: b""))
+    one.fetch(lambda: b"", is_full=True)
+    one.fetch(lambda: one.fetch(lambda: b"", is_full=True), is_full=True)
     # The second began one second before the third, and they ended together.
     assert learnt == [(1.0, 1.0), (2.0, 2.0), (3.0, 5 / 3)]
 

@@ -131,7 +131,7 @@ class Daemon:
 
         Raises what `database.demand_in_place` and `Scratch.demand_in_place` raise.
         """
-        # Somebody waits for the end, or nobody does: then each look is CPU time of an idle daemon.
+        # Only with `until_idle` somebody waits for the end; otherwise each look costs an idle daemon CPU time.
         while not self._stopping.wait(0.2 if until_idle else 1.0):
             database.demand_in_place(self._shop.db)
             self._shop.scratch.demand_in_place()

@@ -13,6 +13,7 @@ from house import House
 from spent import Meter, Spent
 
 from watcher import localb2, stats
+from watcher.models import StepKind
 
 MOST_SECONDS = 900  # for one film: a benchmark that waits longer has found out enough
 ENDS = ("completed", "failed", "skipped", "cancelled")
@@ -96,17 +97,12 @@ class Daemon:
     def waited(self, playable: float) -> float:
         """Return the seconds that a viewer, who began when a film was `playable`, waited for chunks meanwhile."""
         with self._db.begin() as connection:
-            row = connection.exec_driver_sql("SELECT discovered_at, plan FROM videos").one()
-            finished = dict(
-                connection.exec_driver_sql(
-                    "SELECT step, at FROM events WHERE what = 'finished' AND step LIKE 'video%'"
-                ).all()
-            )
-        chunks = json.loads(row.plan)["chunks"]
-        waited = 0.0
-        for number, chunk in enumerate(chunks):
-            at = _time(finished[f"video:{number}" if number else "video"]) - _time(row.discovered_at)
-            waited += max(0.0, at.total_seconds() - (playable + chunk["start_seconds"] + waited))
+            row = connection.exec_driver_sql("SELECT id, discovered_at, plan FROM videos").one()
+        chunks, waited = json.loads(row.plan)["chunks"], 0.0
+        for step in stats.steps(self._db, row.id):
+            if step.kind == StepKind.VIDEO:
+                at = (step.finished_at - _time(row.discovered_at)).total_seconds()
+                waited += max(0.0, at - (playable + chunks[step.ordinal]["start_seconds"] + waited))
         return waited
 
     def _look_whether_it_lives(self) -> None:

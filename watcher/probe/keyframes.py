@@ -73,11 +73,10 @@ def _shown(stream: Any, target: str) -> tuple[list[int], list[int]] | None:
     times = list(map(operator.add, [one.timestamp for one in entries], shifts))
     # What libavformat itself shows first, whatever the edit list and its own conventions make of the times.
     correction = (stream.start_time or 0) - min(times)
-    are_there = [one.size > 0 for one in entries]
-    times = [time + correction for time in itertools.compress(times, are_there)]
-    if not times:
-        return None
-    return times, list(itertools.compress(times, [one.is_keyframe for one in entries if one.size > 0]))
+    times = [time + correction for time in times]
+    shown = list(itertools.compress(times, [one.size for one in entries]))
+    keys = list(itertools.compress(times, [one.is_keyframe and one.size for one in entries]))
+    return (shown, keys) if shown else None
 
 
 def _thinned(keys: list[int], unit: Fraction) -> list[int]:

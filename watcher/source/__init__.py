@@ -104,17 +104,17 @@ class Server:
             with self._lock:
                 held.users -= 1
 
-    def _serve(self) -> None:
-        # Not `serve_forever`: it wakes up several times a second to see whether it is to end.
-        while not self._is_closing:
-            self._http.handle_request()
-
     def forget(self, folder: Path) -> None:
         """Drop what is known of the blocks in `folder`, which is about to be deleted, unless they are in use."""
         with self._lock:
             held = self._blocks.get(folder)
             if held is not None and held.users == 0:
                 del self._blocks[folder]
+
+    def _serve(self) -> None:
+        # Not `serve_forever`: it wakes up several times a second to see whether it is to end.
+        while not self._is_closing:
+            self._http.handle_request()
 
 
 class _Http(http.server.ThreadingHTTPServer):

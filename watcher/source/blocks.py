@@ -125,9 +125,7 @@ class Blocks:
         start, full = bounds(number)
         end = min(full, self.size_bytes)
         data = self._line.fetch(
-            lambda: self._bucket.read_range(self._file_id, start, end),
-            size_bytes=end - start,
-            is_full=end == full,
+            lambda: self._bucket.read_range(self._file_id, start, end), is_full=end == full
         )
         path = self._folder / f"{number:08d}"
         # Under its own name only when whole: who was about to read it when it was dropped may open it now.

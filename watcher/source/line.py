@@ -29,7 +29,7 @@ class Line:
         """How many blocks to fetch ahead of a reader, 1 to `MOST_AHEAD`."""
         return min(max(round(self._worth), 1), MOST_AHEAD)
 
-    def fetch(self, read: Callable[[], bytes], *, size_bytes: int, is_full: bool) -> bytes:
+    def fetch(self, read: Callable[[], bytes], *, is_full: bool) -> bytes:
         """Return what `read` reads, and learn from it when the block `is_full`, as most are."""
         began, before = self._count(1)
         try:
@@ -38,7 +38,7 @@ class Line:
             ended, after = self._count(-1)
         seconds = max(ended - began, 1e-3)
         if is_full:
-            self.learn(seconds, beside=(after - before) / seconds, size_bytes=size_bytes)
+            self.learn(seconds, beside=(after - before) / seconds, size_bytes=len(data))
         return data
 
     def learn(self, seconds: float, *, beside: float, size_bytes: int) -> None:
