@@ -1,5 +1,8 @@
 """Publishes a fragmented file in parts while ffmpeg still writes it, so that it plays before it is done."""
 
+import bisect
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +12,10 @@ from watcher.errors import Stopped
 from watcher.models import OutputKind
 from watcher.steps.attempt import Attempt
 
-# Seconds of each part; the last one repeats. A viewer waits for the first; later each object costs a call.
-PART_SECONDS = (4.0, 8.0, 16.0, 32.0, 60.0)
+# Seconds of each part at least; the last one repeats. A viewer waits for the first; later each object costs a call.
+PART_SECONDS = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+# What the first one has if it is there at once: a viewer who comes to its end has to ask for what is new first.
+FIRST_SECONDS = 4.0
 
 _log = log.get()
 
@@ -38,10 +43,12 @@ class Growing:
     def grow(self, path: Path) -> None:
         """Publish and record the fragments that have come to the file, once they make up a part."""
         layout = self._read(path)
-        end = self._end_of_part(layout)
-        if end is None:
+        # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
+        there = layout.fragments[self._fragments : -1]
+        more = end_of_part([one.duration_seconds for one in there], self._parts)
+        if more is None:
             return
-        output = self._upload(path, layout, end)
+        output = self._upload(path, layout, self._fragments + more)
         attempt = self._attempt
         if not ledger.publish(attempt.shop.db, attempt.claim, outputs=[output], now=attempt.clock()):
             publish.withdraw(attempt.shop.target, [output])
@@ -78,19 +85,6 @@ class Growing:
         else:
             publish.withdraw(attempt.shop.target, [output])
         return won
-
-    def _end_of_part(self, layout: fragments.Layout) -> int | None:
-        """Return up to which fragment the next part goes; None while too little is there."""
-        # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
-        there = len(layout.fragments) - 1
-        wanted = PART_SECONDS[min(self._parts, len(PART_SECONDS) - 1)]
-        seconds = 0.0
-        for number in range(self._fragments, there):
-            seconds += layout.fragments[number].duration_seconds
-            if seconds >= wanted:
-                # A viewer waits for no more of the first part than it takes: a copy may be far ahead already.
-                return number + 1 if self._parts == 0 else there
-        return None
 
     def _read(self, path: Path) -> fragments.Layout:
         if path != self._path:
@@ -134,6 +128,20 @@ class Growing:
         attempt.keep(part, output.sha1)
         self._fragments, self._parts = end, self._parts + 1
         return output
+
+
+def end_of_part(seconds: Sequence[float], number: int) -> int | None:
+    """Return how many of the fragments that are there, each `seconds` long, make up part `number`.
+
+    None: too few are there.
+    """
+    ends = list(itertools.accumulate(seconds))
+    if not ends or ends[-1] < PART_SECONDS[min(number, len(PART_SECONDS) - 1)]:
+        return None
+    if number > 0:
+        return len(ends)
+    # A viewer waits for no more of the first part than it takes: a copy may be far ahead already.
+    return bisect.bisect_left(ends, min(FIRST_SECONDS, ends[-1])) + 1
 
 
 def _heard(made: encode.Made) -> ledger.NewSound | None:
