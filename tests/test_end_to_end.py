@@ -53,8 +53,9 @@ def picture_seconds(path: Path) -> tuple[float, float]:
 
 
 def test_every_usual_format_comes_out_whole_or_is_refused_with_a_reason(
-    house: House, record_property: Callable[[str, object], None]
+    tmp_path: Path, b2: localb2.LocalB2, record_property: Callable[[str, object], None]
 ) -> None:
+    house = House(tmp_path, b2, QUALITY="fast")  # 21 films, most of them in three sizes
     samples = iscc_samples.videos()
     assert len(samples) == 21
     for sample in samples:
@@ -233,7 +234,7 @@ def test_terminated_it_hands_its_steps_back_and_the_next_one_goes_on(
     house: House, which: signal.Signals
 ) -> None:
     encoding = ("-c:v", "mpeg4", "-q:v", "5", "-c:a", "pcm_s16le")
-    house.upload(clip(house.folder / "long.mov", *encoding, seconds=30, size="1280x720"))
+    house.upload(clip(house.folder / "long.mov", *encoding, seconds=8, size="1280x720"))
     first = house.start("run")
     wait_for(lambda: ("video", "started") in _events(house), "the encode to begin")
 
