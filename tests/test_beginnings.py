@@ -15,6 +15,7 @@ from watcher.errors import Stopped
 from watcher.models import OutputKind, StepKind, StepStatus
 from watcher.source import blocks
 from watcher.steps import making
+from watcher.steps.growing import fragments_of_part
 
 H264 = (
     "-c:v",
@@ -58,6 +59,28 @@ def test_the_first_part_of_a_copy_is_short_however_fast_the_film_is_copied(
         lengths = seconds_of(floor, OutputKind.VIDEO_PART)
     assert lengths[0] == pytest.approx(4, abs=1.1)  # a keyframe each second
     assert sum(lengths) == pytest.approx(60, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "number", "wanted"),
+    [
+        ([], 0, None),
+        ([1.9], 0, None),
+        ([2.01], 0, 1),  # over a slow line a viewer waits for no more
+        ([2.01, 2.01], 0, 2),
+        ([2.01] * 100, 0, 2),  # what is far ahead is not uploaded first
+        ([10.0, 10.0], 0, 1),
+        ([2.01], 1, None),
+        ([2.01, 2.01, 2.01], 1, 3),
+        ([2.01] * 20, 2, 20),
+        ([10.0] * 5, 9, None),
+        ([10.0] * 6, 9, 6),
+    ],
+)
+def test_a_part_has_as_many_fragments_as_a_viewer_needs(
+    seconds: list[float], number: int, wanted: int | None
+) -> None:
+    assert fragments_of_part(seconds, number) == wanted
 
 
 @pytest.mark.parametrize(

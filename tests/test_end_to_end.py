@@ -53,9 +53,8 @@ def picture_seconds(path: Path) -> tuple[float, float]:
 
 
 def test_every_usual_format_comes_out_whole_or_is_refused_with_a_reason(
-    tmp_path: Path, b2: localb2.LocalB2, record_property: Callable[[str, object], None]
+    house: House, record_property: Callable[[str, object], None]
 ) -> None:
-    house = House(tmp_path, b2, QUALITY="fast")  # 21 films, most of them in three sizes
     samples = iscc_samples.videos()
     assert len(samples) == 21
     for sample in samples:
@@ -242,6 +241,7 @@ def test_terminated_it_hands_its_steps_back_and_the_next_one_goes_on(
     assert first.wait(timeout=60) == 0
     assert not list((house.folder / "scratch").iterdir())
     assert not processes(str(house.folder))
+    assert ("video", "handed_back") in house.events()
     assert house.start("run", "--until-idle").wait(timeout=200) == 0
 
     db = house.readings()

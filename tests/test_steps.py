@@ -16,7 +16,6 @@ from watcher import config, discovery, encode, ledger, localb2, names, publish, 
 from watcher.beat import Beat
 from watcher.errors import Failure, Outage, Stopped
 from watcher.models import StepKind
-from watcher.steps.growing import end_of_part
 
 LEASE = timedelta(seconds=60)
 READ, UPLOAD, DELETE = "b2_download_file_by_id", "b2_upload_file", "b2_delete_file_version"
@@ -533,25 +532,3 @@ def test_a_large_file_that_a_killed_worker_left_unfinished_is_cancelled(
     floor.clear_away()
     left = [unfinished.name for unfinished in floor.house.bucket.list_unfinished("")]
     assert left == [f"{place}parts/somebody-elses"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "number", "wanted"),
-    [
-        ([], 0, None),
-        ([1.9], 0, None),
-        ([2.01], 0, 1),  # over a slow line a viewer waits for no more
-        ([2.01, 2.01], 0, 2),
-        ([2.01] * 100, 0, 2),  # what is far ahead is not uploaded first
-        ([10.0, 10.0], 0, 1),
-        ([2.01], 1, None),
-        ([2.01, 2.01, 2.01], 1, 3),
-        ([2.01] * 20, 2, 20),
-        ([10.0] * 5, 9, None),
-        ([10.0] * 6, 9, 6),
-    ],
-)
-def test_a_part_has_as_many_fragments_as_a_viewer_needs(
-    seconds: list[float], number: int, wanted: int | None
-) -> None:
-    assert end_of_part(seconds, number) == wanted

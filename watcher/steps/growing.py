@@ -45,7 +45,7 @@ class Growing:
         layout = self._read(path)
         # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
         there = layout.fragments[self._fragments : -1]
-        more = end_of_part([one.duration_seconds for one in there], self._parts)
+        more = fragments_of_part([one.duration_seconds for one in there], self._parts)
         if more is None:
             return
         output = self._upload(path, layout, self._fragments + more)
@@ -130,11 +130,8 @@ class Growing:
         return output
 
 
-def end_of_part(seconds: Sequence[float], number: int) -> int | None:
-    """Return how many of the fragments that are there, each `seconds` long, make up part `number`.
-
-    None: too few are there.
-    """
+def fragments_of_part(seconds: Sequence[float], number: int) -> int | None:
+    """Return how many of the fragments that are there, each `seconds` long, part `number` takes; None: it waits."""
     ends = list(itertools.accumulate(seconds))
     if not ends or ends[-1] < PART_SECONDS[min(number, len(PART_SECONDS) - 1)]:
         return None
