@@ -91,8 +91,9 @@ def _counted(entries: list[Any], ends: list[int], unit: Fraction) -> dict[str, A
 
 def _span(entries: list[Any], times: list[int]) -> Fraction:
     """Return how far the first and the last of the `times` that are shown lie apart."""
-    if len(times) == len(entries):
-        return Fraction(max(times) - min(times))
+    first, last = min(times), max(times)
+    if not any(first < one.timestamp < last for one in entries if one.is_discard):
+        return Fraction(last - first)
     # In the order of decoding, which these times are of, hidden ones may lie between others.
     every = sorted(zip([one.timestamp for one in entries], [one.is_discard for one in entries], strict=True))
     starts = [start for start, _ in every]

@@ -1,11 +1,12 @@
 """Where a track may be cut: the keyframes that the index of an MP4, MOV or Matroska file tells of."""
 
+import array
 import bisect
 import contextlib
 import http.client
 import itertools
 import operator
-import struct
+import sys
 import urllib.parse
 from collections.abc import Iterator
 from fractions import Fraction
@@ -102,12 +103,13 @@ def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
         box = next(boxes(table or b"", b"ctts"), None)
         if box is None:
             return [0] * count if table else None
-        # Unpacked twice: as a list, runs that are empty would take gigabytes.
-        runs = box[8 : len(box) // 8 * 8]
-        if sum(run for run, _ in struct.iter_unpack(">Ii", runs)) != count:  # whatever a run claims
+        numbers = array.array("i", box[8 : len(box) // 8 * 8])
+        if sys.byteorder == "little":
+            numbers.byteswap()
+        runs, shifts = numbers[::2], numbers[1::2]
+        if min(runs, default=0) < 0 or sum(runs) != count:  # whatever a run claims
             return None
-        shifts = ([shift] * run for run, shift in struct.iter_unpack(">Ii", runs))
-        return list(itertools.chain.from_iterable(shifts))
+        return list(itertools.chain.from_iterable(map(itertools.repeat, shifts, runs)))
     return None
 
 
