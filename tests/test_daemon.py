@@ -446,6 +446,19 @@ def test_steps_that_run_together_share_the_processors(
     assert threads == [("video", 8), ("audio", 4), ("video:1", 4), ("video:2", 2)]
 
 
+def test_the_last_chunks_of_a_film_have_all_processors_as_they_soon_run_alone(
+    house: House, shop: workshop.Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "cores", lambda: 8)
+    chunked(house, shop)
+    worker = hire(shop, seats=20)
+    threads = []
+    with worker._claiming:
+        while taken := worker._take(Beat()):
+            threads += [taken[1]] if taken[0].kind == "video" else []
+    assert threads == [8, 4, 2, 2, 8, 8]
+
+
 def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
     """Tidy the scratch folder, with `then` called when it was decided what is to be removed."""
     finished = stats.finished

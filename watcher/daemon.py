@@ -40,6 +40,9 @@ TIDY = timedelta(seconds=15)
 RENEW = timedelta(seconds=2)
 # A tick that takes longer hangs: a call to B2 is given up after two minutes at most, three tries make six.
 TICK_PATIENCE = timedelta(minutes=8)
+# So many chunks of a film, its last, have all processors: they are short, and end when nothing else of it is made.
+LATE_CHUNKS = 2
+
 _log = log.get()
 
 
@@ -282,7 +285,7 @@ class Daemon:
         # due first has all of them, and the niceness of the others lets it.
         is_first = all(claim.due_at < due for due in rivals)
         cores = config.cores()
-        return claim, cores if is_first else max(1, cores // (len(rivals) + 1))
+        return claim, cores if is_first or _is_late(claim) else max(1, cores // (len(rivals) + 1))
 
     def _leave(self, step_id: int) -> None:
         with self._lock:
@@ -376,3 +379,8 @@ class Daemon:
 def sweep_once(shop: Workshop) -> int:
     """List the bucket to the end once, without working on anything; return how many videos are new."""
     return discovery.sweep(shop.db, shop.readings, shop.watched, clock=now, go_on=lambda: True)
+
+
+def _is_late(claim: ledger.Claim) -> bool:
+    chunks = claim.plan["chunks"] if claim.plan and claim.kind == StepKind.VIDEO else ()
+    return len(chunks) > LATE_CHUNKS and claim.ordinal >= len(chunks) - LATE_CHUNKS
