@@ -112,6 +112,12 @@ def slow_film(tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch)
     return floor
 
 
+def release(floor: Floor, claim: ledger.Claim) -> None:
+    """Have nobody work on a step any more."""
+    code, detail = "disk_full", "as an example of what ends a step"
+    ledger.hand_back(floor.shop.db, claim, code=code, detail=detail, run_after=floor.now, now=floor.now)
+
+
 def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,12 +128,34 @@ def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
         thread = threading.Thread(target=floor.perform, args=(sound,))
 
         thread.start()
-        wait_for(lambda: len(asked_after(picture, heard)) > 2, "the sound to wait for the picture")
+        wait_for(lambda: len(asked_after(picture, 1, heard)) > 2, "the sound to wait for the picture")
 
         assert seconds_of(floor, OutputKind.AUDIO_PART)
         assert floor.step("audio").status == StepStatus.RUNNING
-        code, detail = "disk_full", "as an example of what ends a step"
-        ledger.hand_back(floor.shop.db, picture, code=code, detail=detail, run_after=floor.now, now=floor.now)
+        release(floor, picture)
+        thread.join()
+        assert floor.step("audio").status == StepStatus.COMPLETED
+        assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
+
+
+def test_sound_far_ahead_of_its_hearers_waits_while_the_first_chunks_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
+    monkeypatch.setattr(making, "EARLY_SPEED", 0.0)
+    with ExitStack() as stack:
+        floor = slow_film(tmp_path, stack, monkeypatch)
+        pictures, sound = [floor.claim("video"), floor.claim("video")], floor.claim("audio")
+        heard = stack.enter_context(crowd.listened_to(floor.shop.readings))
+        thread = threading.Thread(target=floor.perform, args=(sound,))
+        release(floor, pictures[0])
+
+        thread.start()
+        early = making.EARLY_CHUNKS
+        wait_for(lambda: len(asked_after(pictures[1], early, heard)) > 1, "the sound to wait for the chunk")
+
+        assert floor.step("audio").status == StepStatus.RUNNING
+        release(floor, pictures[1])
         thread.join()
         assert floor.step("audio").status == StepStatus.COMPLETED
         assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
@@ -233,9 +261,9 @@ def part_of(claim: ledger.Claim) -> ledger.NewOutput:
     )
 
 
-def asked_after(claim: ledger.Claim, heard: list[tuple[str, object]]) -> list[object]:
-    """Return the questions whether somebody works on a step of that kind."""
-    wanted = {claim.video_id, str(claim.kind), claim.ordinal, str(StepStatus.RUNNING)}
+def asked_after(claim: ledger.Claim, count: int, heard: list[tuple[str, object]]) -> list[object]:
+    """Return the questions whether somebody works on one of the first steps of that kind."""
+    wanted = {claim.video_id, str(claim.kind), count, str(StepStatus.RUNNING)}
     return [asked for _, asked in heard if isinstance(asked, tuple) and wanted == set(map(_plain, asked))]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from watcher.media import Media
-from watcher.plan.cutting import chunks, end
+from watcher.plan.cutting import CHUNK_SECONDS, chunks, end
 from watcher.plan.picture import COPY_KEYFRAME_GAP, LONG_SIDE, displayed, encoded, is_copyable, rungs, top
 from watcher.plan.sound import CEILING_DBFS, COPY_AUDIO_RATE, audio, encoded_audio, gain_db
 from watcher.plan.stills import poster, storyboard
@@ -23,6 +23,7 @@ from watcher.plan.values import (
 
 __all__ = [
     "CEILING_DBFS",
+    "CHUNK_SECONDS",
     "COPY_AUDIO_RATE",
     "COPY_KEYFRAME_GAP",
     "LONG_SIDE",

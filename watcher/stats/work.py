@@ -106,10 +106,10 @@ def has_due_step(db: Engine, now: datetime) -> bool:
         return connection.execute(due).first() is not None
 
 
-def is_running(db: Engine, video_id: int, kind: StepKind, *, ordinal: int) -> bool:
-    """Whether somebody works on a step."""
+def is_running(db: Engine, video_id: int, kind: StepKind, *, below: int) -> bool:
+    """Whether somebody works on a step of that kind whose ordinal is below `below`."""
     with db.begin() as connection:
-        wanted = (Step.video_id == video_id, Step.kind == kind, Step.ordinal == ordinal)
+        wanted = (Step.video_id == video_id, Step.kind == kind, Step.ordinal < below)
         found = select(Step.id).where(*wanted, Step.status == StepStatus.RUNNING)
         return connection.execute(found).first() is not None
 

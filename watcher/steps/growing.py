@@ -34,6 +34,7 @@ class Growing:
         self._given_up = 0  # files that were dropped for another: their parts' names are not used again
         self._fragments = 0  # published so far
         self._parts = 0
+        self.seconds = 0.0  # of what ffmpeg has written, published or not
 
     @property
     def is_playable(self) -> bool:
@@ -43,6 +44,7 @@ class Growing:
     def grow(self, path: Path) -> None:
         """Publish and record the fragments that have come to the file, once they make up a part."""
         layout = self._read(path)
+        self.seconds = sum(one.duration_seconds for one in layout.fragments)
         # The last fragment may not be all there yet, or be cut short by the end: it waits for the next.
         there = layout.fragments[self._fragments : -1]
         more = fragments_of_part([one.duration_seconds for one in there], self._parts)

@@ -1,6 +1,7 @@
 """The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills, storyboard."""
 
 import functools
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +22,13 @@ _TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of
 # The sound leaves a slow line to the picture for so long before each of its blocks. Mostly the picture has brought it
 # by then; where a file holds the sound apart, it goes on all the same, and faster than it is heard.
 MOST_BEHIND_SECONDS = 5.0
+# While chunks grow, a viewer comes to each soon after it is made, and the sound is made no faster than so many times as
+# it is heard, and this much ahead. Its reader would take half the processors for as long as it reads; its seat is one
+# less for the next chunk, which would take from the one before.
+EARLY_CHUNKS = len(plan.CHUNK_SECONDS)
+EARLY_SPEED = 3.0  # at two, each part would come just when the viewer does
+EARLY_LEAD_SECONDS = 8.0
+_LONG_TURN_SECONDS = 1.0
 
 _log = log.get()
 
@@ -99,25 +107,38 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
     """Return what keeps the sound back, once some can be heard, for the picture that a viewer waits for.
 
     Sound is made faster than pictures, and is read from all over a film: it would take the processors from the
-    first chunk, and for a while a slow line from every chunk. A copied picture is read all over just as fast.
+    first chunks, and for a while a slow line from every chunk. A copied picture is read all over just as fast.
     """
     if attempt.plan.video.mode == "copy":
         return None
-    has_begun = False
+    began_at: float | None = None
 
-    def begins() -> bool:
-        nonlocal has_begun
-        has_begun = has_begun or not stats.is_running(
-            attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, ordinal=0
-        )
-        return not has_begun
+    def is_made(chunks: int) -> bool:
+        return stats.is_running(attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, below=chunks)
+
+    def is_far_ahead() -> bool:
+        assert began_at is not None
+        return growing.seconds > EARLY_LEAD_SECONDS + EARLY_SPEED * (time.monotonic() - began_at)
+
+    def stand_back(seconds: float) -> None:
+        attempt.beat.advance()
+        attempt.beat.wait(seconds)
 
     def wait(is_short: Callable[[], bool]) -> None:
+        nonlocal began_at
+        if not growing.is_playable:
+            return
+        while began_at is None:
+            if is_made(1):
+                stand_back(_TURN_SECONDS)
+            else:
+                began_at = time.monotonic()
         left = round(MOST_BEHIND_SECONDS / _TURN_SECONDS)
-        while growing.is_playable and (begins() or (left > 0 and is_short())):
+        while left > 0 and is_short():
             left -= 1
-            attempt.beat.advance()
-            attempt.beat.wait(_TURN_SECONDS)
+            stand_back(_TURN_SECONDS)
+        while is_far_ahead() and is_made(EARLY_CHUNKS):
+            stand_back(_LONG_TURN_SECONDS)
 
     return wait
 
