@@ -7,7 +7,7 @@ from pathlib import Path
 import crowd
 import pytest
 from house import clip, wait_for
-from test_steps import Floor, open_floor
+from test_steps import LEASE, Floor, open_floor
 
 from watcher import ledger, localb2, stats
 from watcher.beat import Beat
@@ -161,6 +161,38 @@ def test_sound_far_ahead_of_its_hearers_waits_while_the_first_chunks_are_made(
         assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
 
 
+def is_sound_made(floor: Floor, sound: ledger.Claim) -> bool:
+    """Make the sound; whether that ended by itself."""
+    beat = Beat()
+    thread = threading.Thread(target=floor.perform, args=(sound, beat))
+    thread.start()
+    thread.join(30)
+    is_made = not thread.is_alive()
+    beat.stop(Stopped())
+    thread.join()
+    return is_made
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_sound_does_not_wait_for_a_chunk_that_waits_to_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
+    monkeypatch.setattr(making, "EARLY_SPEED", 0.0)
+    with ExitStack() as stack:
+        floor = slow_film(tmp_path, stack, monkeypatch)
+        if number == 1:
+            floor.work("video")
+        floor.claim("video")
+        floor.now += 2 * LEASE
+        ledger.rescue(floor.shop.db, now=floor.now, max_attempts=3, hint="")
+        picture = floor.claim("video")
+
+        assert (picture.ordinal, picture.is_suspect) == (number, True)
+        assert is_sound_made(floor, floor.claim("audio"))
+        assert floor.step("audio").status == StepStatus.COMPLETED
+
+
 def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_slow_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,16 +201,8 @@ def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_s
     monkeypatch.setattr(making, "MOST_BEHIND_SECONDS", 0.2)
     with ExitStack() as stack:
         floor = slow_film(tmp_path, stack, monkeypatch)
-        beat = Beat()
-        thread = threading.Thread(target=floor.perform, args=(floor.claim("audio"), beat))
 
-        thread.start()
-        thread.join(30)
-        is_made = not thread.is_alive()
-        beat.stop(Stopped())
-        thread.join()
-
-        assert is_made
+        assert is_sound_made(floor, floor.claim("audio"))
         assert floor.step("audio").status == StepStatus.COMPLETED
 
 
@@ -263,7 +287,7 @@ def part_of(claim: ledger.Claim) -> ledger.NewOutput:
 
 def asked_after(claim: ledger.Claim, count: int, heard: list[tuple[str, object]]) -> list[object]:
     """Return the questions whether somebody works on one of the first steps of that kind."""
-    wanted = {claim.video_id, str(claim.kind), count, str(StepStatus.RUNNING)}
+    wanted = {claim.video_id, str(claim.kind), count, str(StepStatus.RUNNING), "worker_lost"}
     return [asked for _, asked in heard if isinstance(asked, tuple) and wanted == set(map(_plain, asked))]
 
 

@@ -107,10 +107,14 @@ def has_due_step(db: Engine, now: datetime) -> bool:
 
 
 def is_running(db: Engine, video_id: int, kind: StepKind, *, below: int) -> bool:
-    """Whether somebody works on a step of that kind whose ordinal is below `below`."""
+    """Whether somebody works on a step of that kind whose ordinal is below `below`.
+
+    One whose worker was lost does not count: it may wait until nothing else runs.
+    """
     with db.begin() as connection:
         wanted = (Step.video_id == video_id, Step.kind == kind, Step.ordinal < below)
-        found = select(Step.id).where(*wanted, Step.status == StepStatus.RUNNING)
+        works = (Step.status == StepStatus.RUNNING, Step.error_code.is_distinct_from("worker_lost"))
+        found = select(Step.id).where(*wanted, *works)
         return connection.execute(found).first() is not None
 
 

@@ -113,8 +113,8 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
         return None
     began_at: float | None = None
 
-    def is_made(chunks: int) -> bool:
-        return stats.is_running(attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, below=chunks)
+    def are_being_made(first: int) -> bool:
+        return stats.is_running(attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, below=first)
 
     def is_far_ahead() -> bool:
         assert began_at is not None
@@ -129,7 +129,7 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
         if not growing.is_playable:
             return
         while began_at is None:
-            if is_made(1):
+            if are_being_made(1):
                 stand_back(_TURN_SECONDS)
             else:
                 began_at = time.monotonic()
@@ -137,7 +137,7 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
         while left > 0 and is_short():
             left -= 1
             stand_back(_TURN_SECONDS)
-        while is_far_ahead() and is_made(EARLY_CHUNKS):
+        while is_far_ahead() and are_being_made(EARLY_CHUNKS):
             stand_back(_LONG_TURN_SECONDS)
 
     return wait
