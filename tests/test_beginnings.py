@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import crowd
@@ -189,6 +190,25 @@ def test_sound_does_not_wait_for_a_chunk_that_waits_to_run_alone(
         picture = floor.claim("video")
 
         assert (picture.ordinal, picture.is_suspect) == (number, True)
+        assert is_sound_made(floor, floor.claim("audio"))
+        assert floor.step("audio").status == StepStatus.COMPLETED
+
+
+def test_sound_that_begins_anew_hurries_to_where_its_hearers_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
+    monkeypatch.setattr(making, "EARLY_SPEED", 0.1)
+    with ExitStack() as stack:
+        floor = slow_film(tmp_path, stack, monkeypatch)
+        floor.work("video")
+        sound = floor.claim("audio")
+        assert ledger.publish(floor.shop.db, sound, outputs=[part_of(sound)], now=floor.now)
+        floor.work("announce")
+        release(floor, sound)
+        floor.claim("video")
+        floor.now += timedelta(minutes=20)
+
         assert is_sound_made(floor, floor.claim("audio"))
         assert floor.step("audio").status == StepStatus.COMPLETED
 

@@ -132,7 +132,7 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
             if are_being_made(1):
                 stand_back(_TURN_SECONDS)
             else:
-                began_at = time.monotonic()
+                began_at = time.monotonic() - _seconds_played(attempt)
         left = round(MOST_BEHIND_SECONDS / _TURN_SECONDS)
         while left > 0 and is_short():
             left -= 1
@@ -141,6 +141,15 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
             stand_back(_LONG_TURN_SECONDS)
 
     return wait
+
+
+def _seconds_played(attempt: Attempt) -> float:
+    """Return for how long a viewer may have watched: where the sound begins anew, he is there already."""
+    video = stats.video(attempt.shop.readings, attempt.claim.video_id)
+    if video is None or video.playable_at is None:
+        return 0.0
+    since: timedelta = attempt.clock() - video.playable_at
+    return max(0.0, since.total_seconds())
 
 
 def make_stills(attempt: Attempt) -> bool:
