@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -211,6 +212,19 @@ def test_sound_that_begins_anew_hurries_to_where_its_hearers_are(
 
         assert is_sound_made(floor, floor.claim("audio"))
         assert floor.step("audio").status == StepStatus.COMPLETED
+
+
+def test_sound_stands_back_for_no_longer_than_its_step_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        floor = slow_film(tmp_path, stack, monkeypatch)
+        floor.shop = replace(floor.shop, limits=replace(floor.shop.limits, clock=timedelta(seconds=12)))
+        floor.claim("video")
+
+        assert is_sound_made(floor, floor.claim("audio"))
+        step = floor.step("audio")
+        assert (step.status, step.error) == (StepStatus.COMPLETED, None)
 
 
 def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_slow_line(

@@ -1,6 +1,7 @@
 """The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills, storyboard."""
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ EARLY_CHUNKS = len(plan.CHUNK_SECONDS)
 EARLY_SPEED = 3.0  # at two, each part would come just when the viewer does
 EARLY_LEAD_SECONDS = 8.0
 _LONG_TURN_SECONDS = 1.0
+MOST_STANDING = 0.5  # of the time that a step may take: that in which ffmpeg waits counts
 
 _log = log.get()
 
@@ -111,9 +113,13 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
     """
     if attempt.plan.video.mode == "copy":
         return None
+    limit = attempt.shop.limits.clock
+    until = time.monotonic() + (limit.total_seconds() * MOST_STANDING if limit else math.inf)
     began_at: float | None = None
 
     def are_being_made(first: int) -> bool:
+        if time.monotonic() > until:
+            return False
         return stats.is_running(attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, below=first)
 
     def is_far_ahead() -> bool:
