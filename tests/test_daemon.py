@@ -364,9 +364,9 @@ def test_a_stop_ends_the_longest_pause(shop: workshop.Workshop, b2: localb2.Loca
         assert not worker.wait()
 
 
-def chunked(house: House, shop: workshop.Workshop, name: str = "film.mov") -> int:
+def chunked(house: House, shop: workshop.Workshop, name: str = "film.mov", seconds: int = 40) -> int:
     """Discover and inspect a film of several chunks; return its video's id."""
-    path = clip(house.folder / name, "-c:v", "mpeg4", "-g", "10", seconds=40, size="64x36", rate="10")
+    path = clip(house.folder / name, "-c:v", "mpeg4", "-g", "10", seconds=seconds, size="64x36", rate="10")
     house.upload(path)
     daemon.sweep_once(shop)
     assert hire(shop)._work()
@@ -446,17 +446,21 @@ def test_steps_that_run_together_share_the_processors(
     assert threads == [("video", 8), ("audio", 4), ("video:1", 4), ("video:2", 2)]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [(40, [8, 4, 2, 2, 8, 8]), (12, [8, 4, 8])],  # none is beside the first, for which a viewer waits
+)
 def test_the_last_chunks_of_a_film_have_all_processors_as_they_soon_run_alone(
-    house: House, shop: workshop.Workshop, monkeypatch: pytest.MonkeyPatch
+    house: House, shop: workshop.Workshop, monkeypatch: pytest.MonkeyPatch, seconds: int, wanted: list[int]
 ) -> None:
     monkeypatch.setattr(config, "cores", lambda: 8)
-    chunked(house, shop)
+    chunked(house, shop, seconds=seconds)
     worker = hire(shop, seats=20)
     threads = []
     with worker._claiming:
         while taken := worker._take(Beat()):
             threads += [taken[1]] if taken[0].kind == "video" else []
-    assert threads == [8, 4, 2, 2, 8, 8]
+    assert threads == wanted
 
 
 def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:

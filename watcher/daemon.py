@@ -382,5 +382,8 @@ def sweep_once(shop: Workshop) -> int:
 
 
 def _is_late(claim: ledger.Claim) -> bool:
-    chunks = claim.plan["chunks"] if claim.plan and claim.kind == StepKind.VIDEO else ()
-    return len(chunks) > LATE_CHUNKS and claim.ordinal >= len(chunks) - LATE_CHUNKS
+    if (
+        claim.plan is None or claim.kind != StepKind.VIDEO or claim.ordinal < 2
+    ):  # that would be beside the first
+        return False
+    return claim.ordinal >= len(claim.plan["chunks"]) - LATE_CHUNKS
