@@ -34,7 +34,7 @@ H264 = (
     "aac",
 )
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac")
-SLOW = 4_000_000  # bits per second
+SLOW = 8_000_000  # bits per second
 
 
 def copied_film(folder: Path, b2: localb2.LocalB2, stack: ExitStack, *, seconds: float) -> Floor:
