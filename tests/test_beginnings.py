@@ -114,6 +114,12 @@ def slow_film(tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch)
     return floor
 
 
+def keep_back(monkeypatch: pytest.MonkeyPatch, *, speed: float) -> None:
+    """Have sound made `speed` times as fast as it is heard, and no more ahead, while the first chunks are made."""
+    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
+    monkeypatch.setattr(making, "EARLY_SPEED", speed)
+
+
 def release(floor: Floor, claim: ledger.Claim) -> None:
     """Have nobody work on a step any more."""
     code, detail = "disk_full", "as an example of what ends a step"
@@ -143,8 +149,7 @@ def test_sound_that_is_heard_already_waits_until_the_first_picture_is_made(
 def test_sound_far_ahead_of_its_hearers_waits_while_the_first_chunks_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
-    monkeypatch.setattr(making, "EARLY_SPEED", 0.0)
+    keep_back(monkeypatch, speed=0.0)
     with ExitStack() as stack:
         floor = slow_film(tmp_path, stack, monkeypatch)
         pictures, sound = [floor.claim("video"), floor.claim("video")], floor.claim("audio")
@@ -179,8 +184,7 @@ def is_sound_made(floor: Floor, sound: ledger.Claim) -> bool:
 def test_sound_does_not_wait_for_a_chunk_that_waits_to_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
-    monkeypatch.setattr(making, "EARLY_SPEED", 0.0)
+    keep_back(monkeypatch, speed=0.0)
     with ExitStack() as stack:
         floor = slow_film(tmp_path, stack, monkeypatch)
         if number == 1:
@@ -198,8 +202,7 @@ def test_sound_does_not_wait_for_a_chunk_that_waits_to_run_alone(
 def test_sound_that_begins_anew_hurries_to_where_its_hearers_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
-    monkeypatch.setattr(making, "EARLY_SPEED", 0.1)
+    keep_back(monkeypatch, speed=0.1)
     with ExitStack() as stack:
         floor = slow_film(tmp_path, stack, monkeypatch)
         floor.work("video")

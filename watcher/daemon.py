@@ -20,6 +20,7 @@ from watcher import (
     log,
     memory,
     pauses,
+    plan,
     repair,
     retry,
     stats,
@@ -382,8 +383,8 @@ def sweep_once(shop: Workshop) -> int:
 
 
 def _is_late(claim: ledger.Claim) -> bool:
-    if (
-        claim.plan is None or claim.kind != StepKind.VIDEO or claim.ordinal < 2
-    ):  # that would be beside the first
+    if claim.kind != StepKind.VIDEO or claim.plan is None:
         return False
-    return claim.ordinal >= len(claim.plan["chunks"]) - LATE_CHUNKS
+    last = len(plan.load(dict(claim.plan)).chunks) - 1
+    # Never the second: it is beside the first, for which a viewer waits.
+    return claim.ordinal > max(last - LATE_CHUNKS, 1)

@@ -103,6 +103,7 @@ def _display_shifts(target: str, track_id: int, count: int) -> list[int] | None:
         box = next(boxes(table or b"", b"ctts"), None)
         if box is None:
             return [0] * count if table else None
+        # No list: of runs that are empty it would take gigabytes.
         numbers = array.array("i", box[8 : len(box) // 8 * 8])
         if sys.byteorder == "little":
             numbers.byteswap()

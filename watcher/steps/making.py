@@ -29,7 +29,7 @@ MOST_BEHIND_SECONDS = 5.0
 EARLY_CHUNKS = len(plan.CHUNK_SECONDS)
 EARLY_SPEED = 3.0  # at two, each part would come just when the viewer does
 EARLY_LEAD_SECONDS = 8.0
-_LONG_TURN_SECONDS = 1.0
+_LONG_TURN_SECONDS = 1.0  # how often it is asked whether hearers have come nearer: of their 8 s
 MOST_STANDING = 0.5  # of the time that a step may take: that in which ffmpeg waits counts
 
 _log = log.get()
