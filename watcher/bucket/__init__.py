@@ -15,14 +15,14 @@ from b2sdk import v3
 from b2sdk.v3 import exception
 
 from watcher import beat as beats
-from watcher.bucket import listing, session, transfer, trouble
+from watcher.bucket import download, listing, session, trouble, upload
 from watcher.errors import Misconfigured, Outage, SourceGone
 
 Entry = listing.Entry
 Unread = listing.Unread
 Page = listing.Page
 Unfinished = listing.Unfinished
-Stored = transfer.Stored
+Stored = upload.Stored
 
 MOST_PER_PAGE = 10_000  # B2's limit of entries per list call
 VERSIONS_PER_CALL = 1_000  # what one transaction buys
@@ -162,7 +162,7 @@ class Bucket:
             return b""
         return trouble.patiently(
             f"read bytes {start} to {end} of {file_id}",
-            lambda: transfer.read_range(self._session, file_id, start, end),
+            lambda: download.read_range(self._session, file_id, start, end),
         )
 
     def authorize_downloads(self, prefix: str, *, valid: timedelta) -> str:
@@ -195,13 +195,13 @@ class Bucket:
         self, path: pathlib.Path, name: str, *, content_type: str, info: Mapping[str, str], beat: beats.Beat
     ) -> Stored:
         """Upload the file at `path`, in parts if it is large; nothing unfinished stays when it fails."""
-        return transfer.upload(
+        return upload.upload(
             self._session, self.id, path, name, content_type=content_type, info=dict(info), beat=beat
         )
 
     def download(self, file_id: str, path: pathlib.Path, *, beat: beats.Beat) -> None:
         """Write the whole file to `path`, its length and, where known, its SHA-1 verified."""
-        transfer.download(self._session, file_id, path, beat=beat)
+        download.download(self._session, file_id, path, beat=beat)
 
     def delete(self, file_id: str, name: str) -> None:
         """Delete one version; fine if it is gone already."""
@@ -212,7 +212,7 @@ class Bucket:
 
     def cancel_unfinished(self, file_id: str) -> None:
         """Cancel a large file that was not finished; fine if it is gone already."""
-        transfer.cancel(self._session, file_id)
+        upload.cancel(self._session, file_id)
 
 
 def _check_advance(before: object, after: object, doing: str) -> None:
