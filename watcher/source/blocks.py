@@ -18,7 +18,7 @@ BLOCK_BYTES = 2 * 1024 * 1024
 # The first ones are smaller: whoever opens a film looks at its first bytes, then at the index, which may be at its
 # end, then at the first pictures. On a slow line a viewer would wait for the rest of large ones each time.
 HEAD_BLOCK_BYTES = 512 * 1024
-HEAD_BLOCKS = 8
+HEAD_BLOCKS = 24
 # What one video may keep on disk: a film fits; beyond it the blocks longest unused are dropped.
 CACHE_BYTES = 4 * 1024**3
 # The line is short while a reader had to wait for a block, and for so long after.
