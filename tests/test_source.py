@@ -104,31 +104,42 @@ def test_a_range_is_answered_with_exactly_its_bytes(film: Film) -> None:
         opened.check()
 
 
-def test_the_first_blocks_are_smaller(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_and_the_last_blocks_are_smaller(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "HEAD_BLOCKS", 8)
-    monkeypatch.setattr(blocks, "HEAD_BLOCK_BYTES", BLOCK // 8)
+    monkeypatch.setattr(blocks, "SMALL_BLOCK_BYTES", BLOCK // 8)
     film.put(35_000)
     with film.open() as opened:
         ask(opened.url, "bytes=0-31")
         ask(opened.url, "bytes=-31")
-        assert sorted(path.stat().st_size for path in film.folder.iterdir()) == [BLOCK // 8, 35_000 % BLOCK]
+        assert [path.stat().st_size for path in film.folder.iterdir()] == [BLOCK // 8, BLOCK // 8]
         for wanted, (start, end) in RANGES.items():
             assert (wanted, ask(opened.url, wanted)[2]) == (wanted, film.data[start:end])
         assert ask(opened.url)[2] == film.data
-    assert film.fetched == 8 + 3
+    assert film.fetched == 8 + 2 + 4
 
 
-@hypothesis.given(st.integers(0, 10**7), st.integers(0, 9), st.integers(1, 10**6), st.integers(1, 10**6))
-def test_each_byte_lies_in_one_block(place: int, head: int, head_bytes: int, block_bytes: int) -> None:
+@hypothesis.given(
+    st.integers(0, 10**7),
+    st.integers(1, 10**7),
+    st.integers(0, 9),
+    st.integers(1, 10**6),
+    st.integers(1, 10**6),
+)
+def test_each_byte_lies_in_one_block(
+    place: int, beyond: int, head: int, small_bytes: int, block_bytes: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "HEAD_BLOCKS", head)
-        patch.setattr(blocks, "HEAD_BLOCK_BYTES", head_bytes)
+        patch.setattr(blocks, "SMALL_BLOCK_BYTES", small_bytes)
         patch.setattr(blocks, "BLOCK_BYTES", block_bytes)
-        number = blocks.number_at(place)
-        start, end = blocks.bounds(number)
+        grid = blocks.Grid(place + beyond)
+        number = grid.number_at(place)
+        start, end = grid.bounds(number)
         assert start <= place < end
-        assert blocks.bounds(number + 1)[0] == end
-        assert blocks.number_at(start) == number
+        assert end - start in (small_bytes, block_bytes)
+        assert grid.bounds(number + 1)[0] == end
+        assert grid.number_at(start) == number
+        assert grid.bounds(0)[0] == 0
 
 
 def test_without_a_range_all_of_it_is_answered(film: Film) -> None:
@@ -303,7 +314,7 @@ def test_a_slow_line_is_known_after_the_first_blocks_of_a_film(
             return read(file_id, start, end)
 
     monkeypatch.setattr(door.Bucket, "read_range", read_one_by_one)
-    monkeypatch.setattr(blocks, "HEAD_BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "SMALL_BLOCK_BYTES", BLOCK)
     with source.Server(bucket) as server:
         film = Film(b2, bucket, server, tmp_path)
         film.put(blocks.HEAD_BLOCKS * BLOCK)

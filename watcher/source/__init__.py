@@ -149,7 +149,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         # ffmpeg reads as slowly as it encodes; the end of the step ends both.
         self.connection.settimeout(None)
-        size = opened.blocks.size_bytes
+        size = opened.blocks.grid.size_bytes
         wanted = _range(self.headers.get("Range"), size)
         if wanted is None:
             self.send_response(416)
@@ -171,11 +171,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(opened, start, end)
 
     def _send(self, opened: Opened, start: int, end: int) -> None:
-        first = blocks.number_at(start)
-        for number in range(first, blocks.number_at(end - 1) + 1):
-            begins, ends = blocks.bounds(number)
+        grid = opened.blocks.grid
+        first = grid.number_at(start)
+        for number in range(first, grid.number_at(end - 1) + 1):
+            begins, ends = grid.bounds(number)
             # A reader that came this far reads on; one that only looks at a header costs one block.
-            read_bytes = begins - blocks.bounds(first)[0]
+            read_bytes = begins - grid.bounds(first)[0]
             offset = max(start - begins, 0)
             count = min(end, ends) - begins - offset
             try:

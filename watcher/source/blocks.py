@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -15,10 +16,10 @@ from watcher.source.line import Line
 
 # One B2 call each: small enough to answer a probe quickly, large enough to keep calls and latency down.
 BLOCK_BYTES = 2 * 1024 * 1024
-# The first ones are smaller: whoever opens a film looks at its first bytes, then at the index, which may be at its
-# end, then at the first pictures, and makes its first seconds. On a slow line a viewer would wait each time for the
-# rest of a large one, and for as much of the next, which comes beside it.
-HEAD_BLOCK_BYTES = 512 * 1024
+# The first and the last ones are smaller: whoever opens a film looks at its first bytes, then at the index, which may
+# be at its end, then at the first pictures, and makes its first seconds. On a slow line a viewer would wait each time
+# for the rest of a large one, and for as much of the next, which comes beside it.
+SMALL_BLOCK_BYTES = 512 * 1024
 HEAD_BLOCKS = 24
 # What one video may keep on disk: a film fits; beyond it the blocks longest unused are dropped.
 CACHE_BYTES = 4 * 1024**3
@@ -34,18 +35,33 @@ class Ranges(Protocol):
         ...
 
 
-def number_at(place: int) -> int:
-    """Return the number of the block that holds the byte at `place`."""
-    beyond = place - HEAD_BLOCKS * HEAD_BLOCK_BYTES
-    return place // HEAD_BLOCK_BYTES if beyond < 0 else HEAD_BLOCKS + beyond // BLOCK_BYTES
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How a source of `size_bytes` is divided into blocks, which are numbered from 0."""
 
+    size_bytes: int
 
-def bounds(number: int) -> tuple[int, int]:
-    """Return where a block starts and ends (exclusive); the source may end before."""
-    if number < HEAD_BLOCKS:
-        return number * HEAD_BLOCK_BYTES, (number + 1) * HEAD_BLOCK_BYTES
-    start = HEAD_BLOCKS * HEAD_BLOCK_BYTES + (number - HEAD_BLOCKS) * BLOCK_BYTES
-    return start, start + BLOCK_BYTES
+    def number_at(self, place: int) -> int:
+        """Return the number of the block that holds the byte at `place`."""
+        beyond = place - HEAD_BLOCKS * SMALL_BLOCK_BYTES
+        if beyond < 0:
+            return place // SMALL_BLOCK_BYTES
+        large = min(beyond // BLOCK_BYTES, self._large)
+        rest = beyond - large * BLOCK_BYTES
+        return HEAD_BLOCKS + large + (rest // SMALL_BLOCK_BYTES if large == self._large else 0)
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """Return where a block starts and ends (exclusive); the source may end before."""
+        return self._start(number), self._start(number + 1)
+
+    @property
+    def _large(self) -> int:
+        """How many blocks are large; what does not fill one more is at the end."""
+        return max(self.size_bytes - HEAD_BLOCKS * SMALL_BLOCK_BYTES, 0) // BLOCK_BYTES
+
+    def _start(self, number: int) -> int:
+        large = min(max(number - HEAD_BLOCKS, 0), self._large)
+        return (number - large) * SMALL_BLOCK_BYTES + large * BLOCK_BYTES
 
 
 class Blocks:
@@ -60,7 +76,7 @@ class Blocks:
         pool: ThreadPoolExecutor,
         line: Line,
     ) -> None:
-        self.size_bytes = size_bytes
+        self.grid = Grid(size_bytes)
         self.users = 0
         self._bucket = bucket
         self._file_id = file_id
@@ -78,12 +94,12 @@ class Blocks:
 
         As many bytes ahead as the reader has read on before it, and no more blocks than the line is worth.
         """
-        end = bounds(number)[1]
+        end = self.grid.bounds(number)[1]
         while True:
             future = self._request(number)
             for later in range(number + 1, number + 1 + self._line.ahead):
-                start = bounds(later)[0]
-                if start < self.size_bytes and start - end < read_bytes:
+                start = self.grid.bounds(later)[0]
+                if start < self.grid.size_bytes and start - end < read_bytes:
                     self._request(later)
             try:
                 path = self._await(future) if is_urgent else future.result()
@@ -123,8 +139,8 @@ class Blocks:
             return future
 
     def _fetch(self, number: int) -> Path:
-        start, full = bounds(number)
-        end = min(full, self.size_bytes)
+        start, full = self.grid.bounds(number)
+        end = min(full, self.grid.size_bytes)
         data = self._line.fetch(
             lambda: self._bucket.read_range(self._file_id, start, end), is_full=end == full
         )
