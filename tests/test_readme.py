@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from watcher import errors, stats
+from watcher.source import blocks
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -29,6 +30,16 @@ def test_every_column_of_the_view_is_documented() -> None:
         for name in re.findall(r"`(\w+)`", row)
     ]
     assert sorted(documented) == sorted(stats.VIDEO_STATUS)
+
+
+def test_what_one_read_of_a_source_fetches_is_documented() -> None:
+    mebibyte = 1024 * 1024
+    small, head = blocks.SMALL_BLOCK_BYTES, blocks.HEAD_BLOCKS * blocks.SMALL_BLOCK_BYTES
+    sentence = (
+        f"Each read of {blocks.BLOCK_BYTES // mebibyte} MiB of a source (of {small // 1024} KiB "
+        f"within its first {head // mebibyte} MiB, and at its end)"
+    )
+    assert sentence in " ".join(README.split())
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
