@@ -1,6 +1,7 @@
 """What a viewer waits for is made and published before the rest, however long the film."""
 
 import threading
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -35,6 +36,7 @@ H264 = (
 )
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "3", "-c:a", "aac")
 SLOW = 8_000_000  # bits per second
+BLOCK = 64 * 1024
 
 
 def copied_film(folder: Path, b2: localb2.LocalB2, stack: ExitStack, *, seconds: float) -> Floor:
@@ -102,10 +104,13 @@ def test_what_plays_first_is_made_first(
         assert [floor.claim().kind for _ in first] == first
 
 
-def slow_film(tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Floor:
-    """Inspect a film of 12 s that comes over a slow line in small blocks."""
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 * 1024)
-    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 0)
+def slow_film(
+    tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, *, block_bytes: int = BLOCK
+) -> Floor:
+    """Inspect a film of 12 s that comes over a slow line in blocks of at most `BLOCK`."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "SMALL_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "HEAD_BLOCKS", 1000)
     b2 = stack.enter_context(localb2.serve(tmp_path / "b2", bandwidth=SLOW))
     floor = open_floor(tmp_path, b2, stack)
     floor.house.upload(clip(tmp_path / "film.mp4", *MPEG4, seconds=12))
@@ -241,6 +246,26 @@ def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_s
 
         assert is_sound_made(floor, floor.claim("audio"))
         assert floor.step("audio").status == StepStatus.COMPLETED
+
+
+@pytest.mark.parametrize(("block_bytes", "turns"), [(BLOCK, 4), (BLOCK // 4, 1)])
+def test_sound_stands_back_for_as_much_less_before_smaller_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, turns: int
+) -> None:
+    asked: Counter[int] = Counter()
+
+    def is_short_of(_: blocks.Blocks, number: int) -> bool:
+        asked[number] += 1
+        return True
+
+    monkeypatch.setattr(blocks.Blocks, "is_short_of", is_short_of)
+    monkeypatch.setattr(making, "MOST_BEHIND_SECONDS", 0.08)
+    monkeypatch.setattr(making, "_TURN_SECONDS", 0.02)
+    with ExitStack() as stack:
+        floor = slow_film(tmp_path, stack, monkeypatch, block_bytes=block_bytes)
+
+        assert is_sound_made(floor, floor.claim("audio"))
+        assert set(asked.values()) == {turns}
 
 
 @pytest.mark.parametrize("growing", ["copy", "audio"])

@@ -252,7 +252,7 @@ def test_a_reader_that_stands_back_takes_no_block_while_another_waits_for_its_ow
     monkeypatch.setattr(door.Bucket, "read_range", read_slowly)
     stood_back = threading.Event()
 
-    def wait(is_short: Callable[[], bool]) -> None:
+    def wait(is_short: Callable[[], bool], _size: float) -> None:
         while is_short():
             stood_back.set()
             time.sleep(0.01)

@@ -24,8 +24,8 @@ from watcher.source import blocks
 from watcher.source.line import MOST_AHEAD, Line
 
 # Keeps a reader back before each of its blocks, for the sake of others. It is given what tells whether the block would
-# have to be fetched while other readers of the source wait for theirs.
-Wait = Callable[[Callable[[], bool]], None]
+# have to be fetched while other readers of the source wait for theirs, and how large it is: 1 is the largest.
+Wait = Callable[[Callable[[], bool], float], None]
 
 
 @dataclass(slots=True)
@@ -181,7 +181,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             count = min(end, ends) - begins - offset
             try:
                 if opened.wait is not None:
-                    opened.wait(functools.partial(opened.blocks.is_short_of, number))
+                    is_short = functools.partial(opened.blocks.is_short_of, number)
+                    opened.wait(is_short, (ends - begins) / blocks.BLOCK_BYTES)
                 with opened.blocks.open(number, read_bytes=read_bytes, is_urgent=opened.wait is None) as file:
                     if opened.is_closed:
                         raise Stopped

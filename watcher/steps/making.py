@@ -20,8 +20,9 @@ MADE = 0.9
 MOST_SLOWNESS = 10
 
 _TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of a viewer's two seconds
-# The sound leaves a slow line to the picture for so long before each of its blocks. Mostly the picture has brought it
-# by then; where a file holds the sound apart, it goes on all the same, and faster than it is heard.
+# The sound leaves a slow line to the picture for so long before each of its blocks, and for as much less before a
+# smaller one. Mostly the picture has brought it by then; where a file holds the sound apart, it goes on all the same,
+# and faster than it is heard.
 MOST_BEHIND_SECONDS = 5.0
 # While chunks grow, a viewer comes to each soon after it is made, and the sound is made no faster than so many times as
 # it is heard, and this much ahead. Its reader would take half the processors for as long as it reads; its seat is one
@@ -130,7 +131,7 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
         attempt.beat.advance()
         attempt.beat.wait(seconds)
 
-    def wait(is_short: Callable[[], bool]) -> None:
+    def wait(is_short: Callable[[], bool], size: float) -> None:
         nonlocal began_at
         if not growing.is_playable:
             return
@@ -139,7 +140,7 @@ def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | Non
                 stand_back(_TURN_SECONDS)
             else:
                 began_at = time.monotonic() - _seconds_played(attempt)
-        left = round(MOST_BEHIND_SECONDS / _TURN_SECONDS)
+        left = round(size * MOST_BEHIND_SECONDS / _TURN_SECONDS)
         while left > 0 and is_short():
             left -= 1
             stand_back(_TURN_SECONDS)
