@@ -46,9 +46,10 @@ class Grid:
         beyond = place - HEAD_BLOCKS * SMALL_BLOCK_BYTES
         if beyond < 0:
             return place // SMALL_BLOCK_BYTES
-        large = min(beyond // BLOCK_BYTES, self._large)
-        rest = beyond - large * BLOCK_BYTES
-        return HEAD_BLOCKS + large + (rest // SMALL_BLOCK_BYTES if large == self._large else 0)
+        behind = beyond - self._large * BLOCK_BYTES
+        if behind < 0:
+            return HEAD_BLOCKS + beyond // BLOCK_BYTES
+        return HEAD_BLOCKS + self._large + behind // SMALL_BLOCK_BYTES
 
     def bounds(self, number: int) -> tuple[int, int]:
         """Return where a block starts and ends (exclusive); the source may end before."""
