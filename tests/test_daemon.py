@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from house import House, clip, wait_for
 
-from watcher import config, daemon, database, ledger, leftovers, localb2, retry, stats, steps, workshop
+from watcher import config, daemon, database, ledger, leftovers, localb2, plan, retry, stats, steps, workshop
 from watcher.beat import Beat
 from watcher.errors import Failure, Stopped
 
@@ -461,6 +461,24 @@ def test_the_last_chunks_of_a_film_have_all_processors_as_they_soon_run_alone(
         while taken := worker._take(Beat()):
             threads += [taken[1]] if taken[0].kind == "video" else []
     assert threads == wanted
+
+
+def test_a_plan_that_cannot_be_read_takes_no_seat_for_good(
+    house: House, shop: workshop.Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: object) -> plan.Plan:
+        raise ValueError("written by another version")
+
+    chunked(house, shop)
+    worker = hire(shop, seats=4)
+    with worker._claiming:
+        worker._take(Beat())
+        worker._take(Beat())
+        monkeypatch.setattr(plan, "load", load)
+        with pytest.raises(ValueError, match="another version"):
+            worker._take(Beat())
+    assert [label for _, label in held(worker)] == ["video", "audio"]
+    assert len(worker._seated) == 2
 
 
 def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:

@@ -274,6 +274,8 @@ class Daemon:
         claim = ledger.claim(shop.db, worker=shop.scratch.worker, now=now(), lease=shop.lease, before=latest)
         if claim is None:
             return None
+        # Before it holds a seat, which it would not leave where its plan cannot be read.
+        is_late = _is_late(claim)
         with self._sweeping_up, self._lock:
             self._running[claim.step_id] = claim, beat
             # Sound takes next to nothing, and stands back.
@@ -286,7 +288,7 @@ class Daemon:
         # due first has all of them, and the niceness of the others lets it.
         is_first = all(claim.due_at < due for due in rivals)
         cores = config.cores()
-        return claim, cores if is_first or _is_late(claim) else max(1, cores // (len(rivals) + 1))
+        return claim, cores if is_first or is_late else max(1, cores // (len(rivals) + 1))
 
     def _leave(self, step_id: int) -> None:
         with self._lock:
