@@ -176,9 +176,9 @@ def test_a_new_version_of_a_name_is_a_new_video_and_replaces_the_outputs(house: 
 
 
 def test_killed_in_the_middle_of_an_encode_it_goes_on_and_leaves_nothing_behind(house: House) -> None:
-    # Long enough for several chunks, the last of which is caught at work.
+    # Long enough for several chunks, the last of which is caught at work: it is encoded more slowly than its sound is.
     encoding = ("-c:v", "mpeg4", "-q:v", "5", "-g", "30", "-c:a", "pcm_s16le")
-    house.upload(clip(house.folder / "long.mov", *encoding, seconds=50, size="640x360"))
+    house.upload(clip(house.folder / "long.mov", *encoding, seconds=24, size="1280x720"))
     scratch = str(house.folder / "scratch")
     first = house.start("run")
     wait_for(lambda: ("audio", "finished") in _events(house), "the sound to be made")
