@@ -1,13 +1,12 @@
 """The steps that let viewers in: announce what plays so far, and package what is complete."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from watcher import crashpoint, encode, ledger, log, names, publish, stats
 from watcher.errors import Failure
 from watcher.models import OutputKind, StepKind, StepStatus
-from watcher.steps import texts
-from watcher.steps.attempt import Attempt, check_ordinals, check_place
+from watcher.steps import film, texts
+from watcher.steps.attempt import Attempt, check_place
 
 _log = log.get()
 
@@ -45,15 +44,15 @@ def package(attempt: Attempt) -> bool:
     check_place(attempt, parts)
     lost = stats.losses(shop.readings, claim.video_id)
     is_whole = not lost and attempt.facts.cut is None
-    film = encode.package(
-        _pictures(attempt, parts, is_whole=is_whole),
-        _sound(attempt, parts),
+    made = encode.package(
+        film.pictures(attempt, parts, is_whole=is_whole),
+        film.sound(attempt, parts),
         attempt.facts,
         attempt.plan.video,
         attempt.bench(0.2, 0.5),
         is_whole=is_whole,
     )
-    loss = None if is_whole else _loss(attempt, lost, film)
+    loss = None if is_whole else _loss(attempt, lost, made)
     poster = next(part for part in parts if part.kind == OutputKind.POSTER_PART)
     still = encode.Made(
         path=attempt.fetch(poster, beat.part(0.5, 0.5)),
@@ -66,16 +65,16 @@ def package(attempt: Attempt) -> bool:
     attempt.seat.leave()
     outputs: list[ledger.NewOutput] = []
     # The film first: a poster or a playlist without a film would promise what is not there.
-    for kind, made, name in (
-        (OutputKind.MP4, film, names.mp4(attempt.place)),
+    for kind, one, name in (
+        (OutputKind.MP4, made, names.mp4(attempt.place)),
         (OutputKind.POSTER, still, names.poster(attempt.place)),
     ):
         outputs.append(
             publish.upload(
-                shop.target, made, kind=kind, ordinal=0, name=name, claim=claim, beat=beat.part(0.5, 1.0)
+                shop.target, one, kind=kind, ordinal=0, name=name, claim=claim, beat=beat.part(0.5, 1.0)
             )
         )
-    outputs += texts.publish_storyboard(attempt, parts, film, is_whole=is_whole)
+    outputs += texts.publish_storyboard(attempt, parts, made, is_whole=is_whole)
     outputs += texts.publish_playlists(attempt, parts, is_final=True)[0]
     # Last: it says that all the others are there.
     outputs.append(texts.publish_manifest(attempt, outputs, loss))
@@ -99,7 +98,7 @@ def _awaits_sound(attempt: Attempt) -> bool:
     return any(step.kind == StepKind.AUDIO and step.status != StepStatus.COMPLETED for step in steps)
 
 
-def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failure:
+def _loss(attempt: Attempt, lost: Sequence[Failure], made: encode.Made) -> Failure:
     """Return what is published of a source that could not be read whole, and why it is no more."""
     facts = attempt.facts
     whole_frames, whole_seconds = facts.video.frames if facts.video else None, facts.duration_seconds
@@ -107,52 +106,14 @@ def _loss(attempt: Attempt, lost: Sequence[Failure], film: encode.Made) -> Failu
     if facts.cut is not None:
         whole_frames, whole_seconds = facts.cut.frames, facts.cut.seconds
         every.insert(0, Failure(facts.cut.code, facts.cut.detail))
-    amount = f"{film.duration_seconds:.1f} s"
+    amount = f"{made.duration_seconds:.1f} s"
     if whole_seconds is not None:
-        amount = f"{film.duration_seconds:.1f} of {whole_seconds:.1f} s"
+        amount = f"{made.duration_seconds:.1f} of {whole_seconds:.1f} s"
     if whole_frames is not None and attempt.plan.video.frame_rate is None:
-        amount += f", {film.frames} of {whole_frames} frames"
+        amount += f", {made.frames} of {whole_frames} frames"
     first = every[0].detail.partition("\n")[0]
     more = f" (and {len(every) - 1} more)" if len(every) > 1 else ""
     return Failure(every[0].code, f"only what can be read is published: {amount}: {first}{more}")
-
-
-def _pictures(attempt: Attempt, parts: Sequence[stats.Part], *, is_whole: bool) -> list[Path]:
-    """Return the files of the top rung in order; a copied one is one file again.
-
-    Unless the source `is_whole`, the last chunks may be missing.
-    """
-    made = attempt.plan
-    rung = min(made.rungs[0].width, made.rungs[0].height)
-    chosen = [part for part in parts if part.kind == OutputKind.VIDEO_PART and part.rung == rung]
-    if made.video.mode == "copy":
-        return [_joined(attempt, chosen, "picture")]
-    check_ordinals(chosen, len(made.chunks) if is_whole else len(chosen))
-    share = 0.15 / len(chosen)
-    return [
-        attempt.fetch(part, attempt.beat.part(number * share, (number + 1) * share))
-        for number, part in enumerate(chosen)
-    ]
-
-
-def _sound(attempt: Attempt, parts: Sequence[stats.Part]) -> Path | None:
-    chosen = [part for part in parts if part.kind == OutputKind.AUDIO_PART]
-    # Its step, which is over, may have found nothing in the track.
-    return _joined(attempt, chosen, "sound") if chosen else None
-
-
-def _joined(attempt: Attempt, parts: Sequence[stats.Part], name: str) -> Path:
-    """Return the file that was published in parts while it grew."""
-    check_ordinals(parts, len(parts))
-    whole = attempt.folder / name
-    with whole.open("wb") as out:
-        for part in parts:
-            path = attempt.fetch(part, attempt.beat.part(0.15, 0.2))
-            with path.open("rb") as file:
-                while data := file.read(1024 * 1024):
-                    attempt.beat.advance()
-                    out.write(data)
-    return whole
 
 
 def _since(attempt: Attempt) -> float:
