@@ -12,12 +12,12 @@ import pytest
 from house import clip, wait_for
 from test_steps import LEASE, Floor, open_floor
 
-from watcher import ledger, localb2, stats
+from watcher import ledger, localb2, stats, steps
 from watcher.beat import Beat
 from watcher.errors import Stopped
 from watcher.models import OutputKind, StepKind, StepStatus
 from watcher.source import blocks
-from watcher.steps import making
+from watcher.steps import Seat, behind
 from watcher.steps.growing import fragments_of_part
 
 H264 = (
@@ -121,8 +121,8 @@ def slow_film(
 
 def keep_back(monkeypatch: pytest.MonkeyPatch, *, speed: float) -> None:
     """Have sound made `speed` times as fast as it is heard, and no more ahead, while the first chunks are made."""
-    monkeypatch.setattr(making, "EARLY_LEAD_SECONDS", 0.0)
-    monkeypatch.setattr(making, "EARLY_SPEED", speed)
+    monkeypatch.setattr(behind, "EARLY_LEAD_SECONDS", 0.0)
+    monkeypatch.setattr(behind, "EARLY_SPEED", speed)
 
 
 def release(floor: Floor, claim: ledger.Claim) -> None:
@@ -163,7 +163,7 @@ def test_sound_far_ahead_of_its_hearers_waits_while_the_first_chunks_are_made(
         release(floor, pictures[0])
 
         thread.start()
-        early = making.EARLY_CHUNKS
+        early = behind.EARLY_CHUNKS
         wait_for(lambda: len(asked_after(pictures[1], early, heard)) > 1, "the sound to wait for the chunk")
 
         assert floor.step("audio").status == StepStatus.RUNNING
@@ -171,6 +171,24 @@ def test_sound_far_ahead_of_its_hearers_waits_while_the_first_chunks_are_made(
         thread.join()
         assert floor.step("audio").status == StepStatus.COMPLETED
         assert sum(seconds_of(floor, OutputKind.AUDIO_PART)) == pytest.approx(12, abs=0.1)
+
+
+@pytest.mark.parametrize(("speed", "leaves"), [(0.0, False), (1000.0, True)])
+def test_sound_that_only_waits_for_a_slow_line_leaves_its_seat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speed: float, leaves: bool
+) -> None:
+    keep_back(monkeypatch, speed=speed)
+    left: list[str] = []
+    with ExitStack() as stack:
+        floor = slow_film(tmp_path, stack, monkeypatch)
+        floor.work("video")
+        sound = floor.claim("audio")
+        seat = Seat(leave=lambda: left.append(floor.step("audio").status))
+
+        steps.perform(sound, floor.shop, Beat(), clock=lambda: floor.now, seat=seat)
+
+        assert floor.step("audio").status == StepStatus.COMPLETED
+        assert set(left) == ({StepStatus.RUNNING} if leaves else set())
 
 
 def is_sound_made(floor: Floor, sound: ledger.Claim) -> bool:
@@ -240,7 +258,7 @@ def test_sound_that_the_picture_does_not_bring_along_is_made_all_the_same_on_a_s
 ) -> None:
     # Readers of pictures wait all the time.
     monkeypatch.setattr(blocks.Blocks, "is_short_of", lambda *_: True)
-    monkeypatch.setattr(making, "MOST_BEHIND_SECONDS", 0.2)
+    monkeypatch.setattr(behind, "MOST_BEHIND_SECONDS", 0.2)
     with ExitStack() as stack:
         floor = slow_film(tmp_path, stack, monkeypatch)
 
@@ -259,8 +277,8 @@ def test_sound_stands_back_for_as_much_less_before_smaller_blocks(
         return True
 
     monkeypatch.setattr(blocks.Blocks, "is_short_of", is_short_of)
-    monkeypatch.setattr(making, "MOST_BEHIND_SECONDS", 0.08)
-    monkeypatch.setattr(making, "_TURN_SECONDS", 0.02)
+    monkeypatch.setattr(behind, "MOST_BEHIND_SECONDS", 0.08)
+    monkeypatch.setattr(behind, "_TURN_SECONDS", 0.02)
     with ExitStack() as stack:
         floor = slow_film(tmp_path, stack, monkeypatch, block_bytes=block_bytes)
 

@@ -1,6 +1,7 @@
 """The door to B2: what comes through it, and what its errors become. Against the local B2, over HTTP."""
 
 import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
@@ -253,6 +254,90 @@ def test_a_large_file_goes_up_in_parts_and_comes_back_whole(
     assert b2.calls["b2_upload_part"] == 3
     assert (entry.content_sha1, entry.info["a"], beat.fraction) == (stored.sha1, "b", 1.0)
     assert (tmp_path / "down").read_bytes() == data
+
+
+def pieces_of(bucket: door.Bucket, folder: pathlib.Path, data: bytes, *borders: int) -> list[door.Piece]:
+    """Upload what lies between each two borders, as files of their own."""
+    pieces = []
+    for start, end in itertools.pairwise(borders):
+        stored = put(bucket, folder, f"piece-{start}", data[start:end])
+        pieces.append(door.Piece(stored.file_id, start, stored.size_bytes, stored.sha1))
+    return pieces
+
+
+def test_what_of_a_large_file_is_in_the_bucket_is_copied_there(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: pathlib.Path
+) -> None:
+    data = os.urandom(3 * PART + 100)
+    pieces = pieces_of(bucket, tmp_path, data, PART, 2 * PART, 3 * PART)
+    (tmp_path / "up").write_bytes(data)
+    beat = beats.Beat()
+
+    stored = bucket.upload(
+        tmp_path / "up", "film", content_type="video/mp4", info={}, beat=beat, pieces=pieces
+    )
+
+    bucket.download(stored.file_id, tmp_path / "down", beat=beats.Beat())
+    assert (tmp_path / "down").read_bytes() == data
+    assert (b2.calls["b2_copy_part"], b2.calls["b2_upload_part"], beat.fraction) == (2, 2, 1.0)
+
+
+@pytest.mark.parametrize("trouble", ["gone", "other bytes", "refused", "cut off", "another sum", "no sum"])
+def test_what_cannot_be_copied_is_uploaded(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: pathlib.Path, trouble: str
+) -> None:
+    data = os.urandom(3 * PART)
+    [piece] = pieces_of(bucket, tmp_path, data, PART, 2 * PART)
+    answers = {
+        "refused": Fault("b2_copy_part", 401, b'{"code": "unauthorized"}', times=-1),
+        "cut off": Fault("b2_copy_part", cut_after=3),
+        "another sum": Fault("b2_copy_part", 200, b'{"contentSha1": "00"}'),
+        "no sum": Fault("b2_copy_part", 200, b'{"contentSha1": null}'),
+    }
+    if trouble == "gone":
+        bucket.delete(piece.file_id, "piece-5000000")
+    if trouble == "other bytes":
+        data = os.urandom(3 * PART)
+    if trouble in answers:
+        b2.faults.append(answers[trouble])
+    (tmp_path / "up").write_bytes(data)
+
+    stored = bucket.upload(
+        tmp_path / "up", "film", content_type="video/mp4", info={}, beat=beats.Beat(), pieces=[piece]
+    )
+
+    bucket.download(stored.file_id, tmp_path / "down", beat=beats.Beat())
+    assert (tmp_path / "down").read_bytes() == data
+    assert b2.calls["b2_upload_part"] == 3
+    assert list(bucket.list_unfinished("")) == []
+
+
+def test_a_film_that_ends_before_its_pieces_is_uploaded(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: pathlib.Path
+) -> None:
+    data = os.urandom(3 * PART)
+    pieces = pieces_of(bucket, tmp_path, data, PART, 2 * PART, 3 * PART)
+    for size in (PART - 1, PART + 7, 2 * PART):
+        (tmp_path / "up").write_bytes(data[:size])
+        stored = bucket.upload(
+            tmp_path / "up", "film", content_type="video/mp4", info={}, beat=beats.Beat(), pieces=pieces
+        )
+        bucket.download(stored.file_id, tmp_path / "down", beat=beats.Beat())
+        assert (tmp_path / "down").read_bytes() == data[:size]
+
+
+def test_a_copy_that_is_stopped_leaves_nothing_behind(bucket: door.Bucket, tmp_path: pathlib.Path) -> None:
+    data = os.urandom(3 * PART)
+    pieces = pieces_of(bucket, tmp_path, data, PART, 2 * PART)
+    (tmp_path / "up").write_bytes(data)
+
+    with pytest.raises(errors.Stopped, match="shutting down"):
+        bucket.upload(
+            tmp_path / "up", "film", content_type="video/mp4", info={}, beat=StopsAt(0.3), pieces=pieces
+        )
+
+    assert list(bucket.list_unfinished("")) == []
+    assert list(bucket.list_versions("film")) == []
 
 
 def test_an_upload_that_is_stopped_leaves_nothing_behind(bucket: door.Bucket, tmp_path: pathlib.Path) -> None:

@@ -450,6 +450,35 @@ def test_announce_waits_while_sound_is_only_on_its_way(town: Town) -> None:
     assert town.step(video_id, "announce")["status"] == "pending"
 
 
+@pytest.mark.parametrize("last", ["audio", "video"])
+def test_the_mp4_is_begun_when_what_it_begins_with_is_there(town: Town, last: str) -> None:
+    video_id = town.videos["b1", "new"] = town.upload("b1", "new.mov")
+    steps = [
+        *(ledger.NewStep(StepKind.VIDEO, number, 1, 0.2, NOW) for number in range(4)),
+        ledger.NewStep(StepKind.AUDIO, 0, 1, 0.1, NOW),
+        ledger.NewStep(StepKind.STITCH, 2, 1, 0.1, NOW),
+        ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.1, NOW),
+    ]
+    inspect = town.claim("b1", "new", StepKind.INSPECT)
+    assert ledger.finish_inspect(
+        town.db, inspect, media={}, duration_seconds=8.0, audio_language=None, plan={}, steps=steps, now=NOW
+    )
+    claims = [town.claim("b1", "new", StepKind.VIDEO) for _ in range(3)]
+    first, second, third = sorted(claims, key=lambda claim: claim.ordinal)
+    sound = town.claim("b1", "new", StepKind.AUDIO)
+    order = [third, first, second, sound] if last == "audio" else [third, sound, second, first]
+    for claim in order:
+        assert town.step(video_id, "stitch", 2)["status"] == "blocked"
+        assert ledger.finish(town.db, claim, outputs=[], now=NOW)
+    # Others have nothing to do with it: neither the chunks that follow, nor the steps of other videos.
+    assert town.step(video_id, "video", 3)["status"] == "pending"
+    assert town.step(video_id, "stitch", 2)["status"] == "pending"
+    for kind in (StepKind.VIDEO, StepKind.STITCH):
+        assert town.step(video_id, "package")["status"] == "blocked"
+        assert ledger.finish(town.db, town.claim("b1", "new", kind), outputs=[], now=NOW)
+    assert town.step(video_id, "package")["status"] == "pending"
+
+
 def test_sound_without_an_output_is_not_waited_for(town: Town) -> None:
     video_id = town.videos["b1", "new"] = town.upload("b1", "new.mov")
     found_out(town.db, town.claim("b1", "new", StepKind.INSPECT))

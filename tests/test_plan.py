@@ -218,6 +218,38 @@ def test_chunks_grow_from_one_a_viewer_waits_for_to_a_minute_and_shrink_at_the_e
     assert sum(chunk.frames or 0 for chunk in made) == 9000
 
 
+@pytest.mark.parametrize(
+    ("seconds", "side", "count"),
+    [(10, 720, None), (25, 720, None), (60, 720, 6), (600, 720, 13), (60, 360, None), (200, 360, 8)],
+)
+def test_the_mp4_is_begun_early_where_that_can_gain_something(
+    seconds: float, side: int, count: int | None
+) -> None:
+    facts = long_film(seconds, 1)
+    made = plan.make(facts, plan.Profile(ladder=(side,)))
+
+    assert plan.chunks_ahead(facts, made) == count
+    if count is not None:
+        assert 0.75 * seconds < made.chunks[count].start_seconds <= 0.9 * seconds
+
+
+def test_the_mp4_of_a_copied_picture_is_begun_before_its_smaller_sizes_are_made() -> None:
+    facts = long_film(60, 1)
+    assert facts.video is not None
+    facts = dataclasses.replace(facts, video=dataclasses.replace(facts.video, codec="h264", keyframe_gap=1.0))
+
+    made = plan.make(facts, plan.Profile(ladder=(720, 360)))
+    alone = plan.make(facts, plan.Profile(ladder=(720,)))
+
+    assert (made.video.mode, alone.video.mode) == ("copy", "copy")
+    assert (plan.chunks_ahead(facts, made), plan.chunks_ahead(facts, alone)) == (0, None)
+
+
+def test_the_mp4_of_a_film_whose_end_is_not_known_is_not_begun_early() -> None:
+    facts = dataclasses.replace(long_film(600, 1), is_duration_trusted=False)
+    assert plan.chunks_ahead(facts, plan.make(facts, plan.Profile())) is None
+
+
 def test_times_of_chunks_begin_where_the_video_begins() -> None:
     late = dataclasses.replace(long_film(300, 2), start_seconds=1.5)
 

@@ -278,9 +278,9 @@ class Daemon:
         is_late = _is_late(claim)
         with self._sweeping_up, self._lock:
             self._running[claim.step_id] = claim, beat
-            # Sound takes next to nothing, and stands back.
+            # Sound takes next to nothing, and stands back; stitching is soon done.
             working = [self._running[step_id][0] for step_id in self._seated]
-            rivals = [one.due_at for one in working if one.kind != StepKind.AUDIO]
+            rivals = [one.due_at for one in working if one.kind not in (StepKind.AUDIO, StepKind.STITCH)]
             self._seated[claim.step_id] = claim.due_at
         if claim.is_suspect:
             self._alone = claim.step_id
@@ -292,8 +292,9 @@ class Daemon:
 
     def _leave(self, step_id: int) -> None:
         with self._lock:
-            self._seated.pop(step_id, None)
-        self._notify()
+            left = self._seated.pop(step_id, None)
+        if left is not None:
+            self._notify()
 
     def _poll(self) -> None:
         if self._stopping.is_set():

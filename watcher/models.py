@@ -56,15 +56,17 @@ class StepKind(StrEnum):
     STILLS = "stills"  # the poster, early
     STORYBOARD = "storyboard"
     ANNOUNCE = "announce"
+    STITCH = "stitch"  # what there is of the MP4, early; its ordinal counts the chunks that it waits for
     PACKAGE = "package"
 
 
 class OutputKind(StrEnum):
-    """What an object we published is. The poster part is used up by `package`."""
+    """What an object we published is. The poster part and the MP4's are used up by `package`."""
 
     VIDEO_PART = "video_part"  # one chunk of one rung
     AUDIO_PART = "audio_part"
     POSTER_PART = "poster_part"
+    MP4_PART = "mp4_part"  # bytes of its samples, from `byte_ranges["start"]` on
     HLS = "hls"  # the master playlist
     PLAYLIST = "playlist"  # of one rung, or of the sound (rung NULL)
     MP4 = "mp4"
@@ -85,6 +87,9 @@ SOURCE_DELETED = "source_deleted"
 SOURCE_HIDDEN = "source_hidden"
 # The reason of a completed video that is not all of its source.
 SALVAGED = "salvaged"
+
+# What is deleted once the video is complete.
+USED_UP = (OutputKind.POSTER_PART, OutputKind.MP4_PART)
 
 # What of a video's story the operator wants to see of all videos at once.
 TROUBLE = ("failed", "handed_back", "rescued", "retried")
@@ -201,7 +206,7 @@ class Step(Base):
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     video_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("videos.id"))
     kind: Mapped[str] = mapped_column(Text)
-    ordinal: Mapped[int]  # the chunk's number; 0 for steps that a video has one of
+    ordinal: Mapped[int]  # the chunk's number (but see STITCH); 0 for steps that a video has one of
     stage: Mapped[int]  # a step is unblocked when its video has no unfinished step of a lower stage
     status: Mapped[str] = mapped_column(Text)
     weight: Mapped[float]  # its share of the video's progress; they add up to 1

@@ -30,14 +30,19 @@ def upload(
     claim: ledger.Claim,
     beat: Beat,
     byte_ranges: Mapping[str, Any] | None = None,
+    pieces: Sequence[bucket.Piece] = (),
 ) -> ledger.NewOutput:
-    """Upload one verified file for an attempt; the object carries its source and the attempt's token."""
+    """Upload one verified file for an attempt; the object carries its source and the attempt's token.
+
+    What the bucket has of it as `pieces` is copied there; see `Bucket.upload`.
+    """
     stored = target.upload(
         made.path,
         name,
         content_type=made.content_type,
         info=names.info(claim.file_id, claim.token),
         beat=beat,
+        pieces=pieces,
     )
     if not stored.is_alone:
         target.untidy.add(claim.token)

@@ -1,9 +1,9 @@
 """A daemon that meets its fate: `python doomed.py LEASE [POINT SIGNAL [DELAY] | POINT FULL FILE]`.
 
-Settings are in the environment. It does what `watcher run --until-idle` does, with one seat, no long pauses, and a
-lease of LEASE seconds, which the settings do not allow to be so short. When it comes to the crash point POINT for the
-first time, or with a number when it has come to so many, the process sends SIGNAL to itself, DELAY seconds later; or it
-makes FILE so large that the disk is full, and goes on.
+Settings are in the environment. It does what `watcher run --until-idle` does, with one seat, no long pauses, a lease of
+LEASE seconds, which the settings do not allow to be so short, and the MP4 begun early of small films too. When it comes
+to the crash point POINT for the first time, or with a number when it has come to so many, the process sends SIGNAL to
+itself, DELAY seconds later; or it makes FILE so large that the disk is full, and goes on.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from watcher import config, crashpoint, daemon, log, retry, service, workshop
+from watcher.plan import ahead
+from watcher.steps import film
 
 
 def meet(point: str, act: Callable[[], None]) -> None:
@@ -64,6 +66,10 @@ def main(lease: str, point: str = "", number: str = "", delay: str = "") -> None
     log.configure(level="debug", format="human")
     daemon.TIDY = timedelta(seconds=1)
     retry.FIRST, retry.LONGEST = timedelta(seconds=0.3), timedelta(seconds=3)
+    ahead.LEAST_BYTES, film.UNSURE_BYTES = (
+        0,
+        4_000,
+    )  # of films this small, too, there is something to stitch early
     with workshop.opened(settings) as opened:
         shop = dataclasses.replace(opened, lease=timedelta(seconds=float(lease)))
         worker = daemon.Daemon(shop, seats=1, poll_every=settings.poll_interval, drain=settings.drain_timeout)

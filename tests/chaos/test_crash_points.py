@@ -23,7 +23,7 @@ LEASE_SECONDS = 1.0
 POINTS = (
     *("list", "insert", "claim", "ranges", "probe", "plan", "chunk", "verify", "grown"),
     *("upload.start", "upload.part", "upload.finish", "upload", "record", "commit"),
-    *("announce", "package", "clean-up.output", "clean-up.debris"),
+    *("announce", "stitch", "package", "clean-up.output", "clean-up.debris"),
 )
 # Steps that run at a time with one seat: the one in it, one that overtakes, and one that only moves bytes any more.
 AT_ONCE = 3
@@ -47,7 +47,8 @@ def test_every_crash_point_of_the_code_has_a_trial() -> None:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("film")
-    return clip(folder / "film.mov", "-c:v", "mpeg4", "-c:a", "aac", seconds=1, size="160x90")
+    # Of two chunks: there is something to stitch early.
+    return clip(folder / "film.mov", "-c:v", "mpeg4", "-g", "25", "-c:a", "aac", seconds=8, size="160x90")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ Every foreign error leaves here as one of `errors`. Knows nothing of videos, ste
 import functools
 import pathlib
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -23,6 +23,7 @@ Unread = listing.Unread
 Page = listing.Page
 Unfinished = listing.Unfinished
 Stored = upload.Stored
+Piece = upload.Piece
 
 MOST_PER_PAGE = 10_000  # B2's limit of entries per list call
 VERSIONS_PER_CALL = 1_000  # what one transaction buys
@@ -192,12 +193,40 @@ class Bucket:
         return [rule for found in answer["buckets"] for rule in found.get("corsRules") or ()]
 
     def upload(
-        self, path: pathlib.Path, name: str, *, content_type: str, info: Mapping[str, str], beat: beats.Beat
+        self,
+        path: pathlib.Path,
+        name: str,
+        *,
+        content_type: str,
+        info: Mapping[str, str],
+        beat: beats.Beat,
+        pieces: Sequence[Piece] = (),
     ) -> Stored:
-        """Upload the file at `path`, in parts if it is large; nothing unfinished stays when it fails."""
+        """Upload the file at `path`, in parts if it is large; nothing unfinished stays when it fails.
+
+        What the bucket has of it as `pieces`, side by side, is copied there where it is the same. Each, and what comes
+        before them, has to be `smallest_part_bytes` at least.
+        """
         return upload.upload(
-            self._session, self.id, path, name, content_type=content_type, info=dict(info), beat=beat
+            self._session,
+            self.id,
+            path,
+            name,
+            content_type=content_type,
+            info=dict(info),
+            beat=beat,
+            pieces=pieces,
         )
+
+    @property
+    def smallest_part_bytes(self) -> int:
+        """How much each part of a large file, but its last, has at least."""
+        return int(self._session.account_info.get_absolute_minimum_part_size())
+
+    @property
+    def part_bytes(self) -> int:
+        """How much is best sent at once."""
+        return int(self._session.account_info.get_recommended_part_size())
 
     def download(self, file_id: str, path: pathlib.Path, *, beat: beats.Beat) -> None:
         """Write the whole file to `path`, its length and, where known, its SHA-1 verified."""

@@ -4,9 +4,10 @@ import concurrent.futures
 import contextlib
 import hashlib
 import io
+import itertools
 import pathlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,16 @@ class Stored:
     is_alone: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file in the bucket that should hold the same as another does from its byte `start` on; `sha1` in hex."""
+
+    file_id: str
+    start: int
+    size_bytes: int
+    sha1: str
+
+
 def upload(
     opened: session.Session,
     bucket_id: str,
@@ -46,14 +57,23 @@ def upload(
     content_type: str,
     info: dict[str, str],
     beat: beats.Beat,
+    pieces: Sequence[Piece] = (),
 ) -> Stored:
-    """Upload a file; in parts, several at once, when it is larger than the part size that B2 recommends."""
-    parts = _parts(path, opened.account_info.get_recommended_part_size(), beat)
+    """Upload a file; in parts, several at once, when it is larger than the part size that B2 recommends.
+
+    What is there as `pieces`, B2 copies; they have to lie side by side, each of the size that a part may have, and so
+    has what comes before them. One that turns out to hold something else, or to be gone, is uploaded.
+    """
+    parts = _parts(path, _sizes(pieces, opened.account_info.get_recommended_part_size()), beat)
     whole = parts.pop()
     sending = _Sending(opened, path, beat, whole.size, f"upload {name}")
     if len(parts) > 1:
         info = {**info, "large_file_sha1": whole.sha1}
-        answer = sending.large(bucket_id, name, content_type, info, parts)
+        there = {(piece.start, piece.size_bytes, piece.sha1): piece.file_id for piece in pieces}
+        same = {
+            part.number: there[key] for part in parts if (key := (part.start, part.size, part.sha1)) in there
+        }
+        answer = sending.large(bucket_id, name, content_type, info, parts, same)
     else:
         answer = sending.small(bucket_id, name, content_type, info, whole)
     if answer["contentLength"] != whole.size:
@@ -120,8 +140,15 @@ class _Sending:
         return stored
 
     def large(
-        self, bucket_id: str, name: str, content_type: str, info: dict[str, str], parts: list[_Part]
+        self,
+        bucket_id: str,
+        name: str,
+        content_type: str,
+        info: dict[str, str],
+        parts: list[_Part],
+        same: dict[int, str],
     ) -> Any:
+        """Send a file in parts; those in `same`, by number, B2 has as the file of that id."""
         tries = 0
 
         def start() -> Any:
@@ -134,7 +161,7 @@ class _Sending:
         try:
             if tries > 1:
                 self._cancel_twins(bucket_id, name, info, started["fileId"])
-            self._send(started["fileId"], parts)
+            self._send(started["fileId"], parts, same)
             finished = self._finish(started["fileId"], [part.sha1 for part in parts])
             crashpoint.here("upload.finish")
             return finished
@@ -167,13 +194,14 @@ class _Sending:
                 if info and (twin.name, twin.info) == (name, info) and twin.file_id != kept:
                     cancel(self._session, twin.file_id)
 
-    def _send(self, file_id: str, parts: list[_Part]) -> None:
+    def _send(self, file_id: str, parts: list[_Part], same: dict[int, str]) -> None:
         def send(part: _Part) -> None:
             def act() -> None:
                 with self._open(part) as body:
                     self._session.upload_part(file_id, part.number, part.size, part.sha1, body)
 
-            trouble.patiently(f"{self._doing}, part {part.number}", act, sleep=self._wait)
+            if part.number not in same or not self._copy(file_id, part, same[part.number]):
+                trouble.patiently(f"{self._doing}, part {part.number}", act, sleep=self._wait)
             crashpoint.here("upload.part")
 
         with concurrent.futures.ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="upload") as pool:
@@ -185,6 +213,17 @@ class _Sending:
                 self._abandoned = True
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _copy(self, file_id: str, part: _Part, source_id: str) -> bool:
+        """Have B2 copy a part from another file; False where that came to nothing, and it has to be sent."""
+        self._check()
+        try:
+            with trouble.translated(f"{self._doing}, copy part {part.number}"):
+                answer = self._session.copy_part(source_id, file_id, part.number)
+        except (SourceGone, Failure, Outage):  # of the network, too: the bytes are here all the same
+            return False
+        self._note(part, part.size)
+        return bool(answer.get("contentSha1") == part.sha1)
 
     def _finish(self, file_id: str, sha1s: list[str]) -> Any:
         def act() -> Any:
@@ -204,13 +243,16 @@ class _Sending:
 
     def _moved(self, part: _Part, sent: int) -> None:
         try:
-            with self._lock:
-                self._sent[part.number] = sent
-                moved = sum(self._sent.values())
-            self._check()
-            self._beat.advance(moved / self._total)
+            self._note(part, sent)
         except (Stopped, Failure) as why:
             raise trouble.Interrupted(why) from None
+
+    def _note(self, part: _Part, sent: int) -> None:
+        with self._lock:
+            self._sent[part.number] = sent
+            moved = sum(self._sent.values())
+        self._check()
+        self._beat.advance(moved / self._total)
 
     def _wait(self, seconds: float) -> None:
         self._check()
@@ -264,13 +306,21 @@ class _Body(io.RawIOBase):
         super().close()
 
 
-def _parts(path: pathlib.Path, part_bytes: int, beat: beats.Beat) -> list[_Part]:
+def _sizes(pieces: Sequence[Piece], part_bytes: int) -> Iterator[int]:
+    """Yield how large each part of a file is, but the last."""
+    if pieces:
+        yield pieces[0].start
+    yield from (piece.size_bytes for piece in pieces)
+    yield from itertools.repeat(part_bytes)
+
+
+def _parts(path: pathlib.Path, sizes: Iterable[int], beat: beats.Beat) -> list[_Part]:
     """Return the parts of a file with their SHA-1, and at the end, as number 0, the whole."""
     whole = hashlib.sha1(usedforsecurity=False)
     parts: list[_Part] = []
     start = 0
     with path.open("rb") as source:
-        while True:
+        for part_bytes in sizes:
             size, digest = 0, hashlib.sha1(usedforsecurity=False)
             while block := source.read(min(BLOCK_BYTES, part_bytes - size)):
                 whole.update(block)
@@ -278,6 +328,7 @@ def _parts(path: pathlib.Path, part_bytes: int, beat: beats.Beat) -> list[_Part]
                 size += len(block)
                 beat.advance()
             if size == 0:
-                return [*parts, _Part(0, 0, start, whole.hexdigest())]
+                break
             parts.append(_Part(len(parts) + 1, start, size, digest.hexdigest()))
             start += size
+    return [*parts, _Part(0, 0, start, whole.hexdigest())]

@@ -4,7 +4,7 @@ Each function runs ffmpeg through its door, measures what came out, and raises w
 nothing of steps or of where outputs go.
 """
 
-from watcher.encode.film import package
+from watcher.encode.film import begin, package, samples
 from watcher.encode.picture import video, video_chunk
 from watcher.encode.sound import audio
 from watcher.encode.stills import poster, storyboard
@@ -16,8 +16,10 @@ __all__ = [
     "Nothing",
     "OnGrowth",
     "audio",
+    "begin",
     "package",
     "poster",
+    "samples",
     "storyboard",
     "video",
     "video_chunk",

@@ -27,7 +27,7 @@ class Made:
     """One verified file. Sizes in pixels; None where it makes no sense for the kind."""
 
     path: Path
-    kind: Literal["video", "audio", "poster", "sheet", "mp4", "text"]
+    kind: Literal["video", "audio", "poster", "sheet", "mp4", "bytes", "text"]
     content_type: str
     is_copy: bool
     width: int | None = None

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
 
 from watcher.models import (
     NO_RUN,
@@ -139,8 +140,20 @@ def note_debris(
 def unblock(connection: Connection, video_id: int) -> int:
     """Make the blocked steps of the lowest unfinished stage pending; return how many.
 
-    `announce` waits for content instead (see `wake_announce`), and holds nothing up while it does.
+    `announce` waits for content instead (see `wake_announce`), and holds nothing up while it does. `stitch` waits for
+    what it stitches, too.
     """
+    before = aliased(Step)
+    lacks_content = (
+        select(before.id)
+        .where(
+            before.video_id == Step.video_id,
+            before.kind.in_((StepKind.COPY, StepKind.AUDIO))
+            | ((before.kind == StepKind.VIDEO) & (before.ordinal < Step.ordinal)),
+            before.status.not_in((StepStatus.COMPLETED, StepStatus.CANCELLED)),
+        )
+        .exists()
+    )
     is_waiting = (Step.kind == StepKind.ANNOUNCE) & (Step.status == StepStatus.BLOCKED)
     lowest = (
         select(func.min(Step.stage))
@@ -158,6 +171,7 @@ def unblock(connection: Connection, video_id: int) -> int:
             Step.status == StepStatus.BLOCKED,
             Step.stage == lowest,
             Step.kind != StepKind.ANNOUNCE,
+            (Step.kind != StepKind.STITCH) | ~lacks_content,
         )
         .values(status=StepStatus.PENDING)
     )

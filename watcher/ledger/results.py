@@ -16,6 +16,7 @@ from watcher.ledger import _events, _steps, claims
 from watcher.models import (
     SALVAGED,
     SUPERSEDED,
+    USED_UP,
     Output,
     OutputKind,
     Step,
@@ -284,7 +285,7 @@ def _retire_what_is_replaced(
     """Retire the outputs of this video's earlier runs, and of the older versions of its source."""
     run = select(Video.run).where(Video.id == video_id).scalar_subquery()
     _steps.retire(connection, now, Output.video_id == video_id, Output.run != run)
-    _steps.retire(connection, now, Output.video_id == video_id, Output.kind == OutputKind.POSTER_PART)
+    _steps.retire(connection, now, Output.video_id == video_id, Output.kind.in_(USED_UP))
     older = select(Video.id).where(Video.bucket_id == bucket_id, Video.name == name, Video.id != video_id)
     _steps.retire(connection, now, Output.video_id.in_(older))
     connection.execute(

@@ -3,6 +3,7 @@
 import dataclasses
 
 from watcher.media import Media
+from watcher.plan.ahead import chunks_ahead
 from watcher.plan.cutting import CHUNK_SECONDS, chunks, end
 from watcher.plan.picture import COPY_KEYFRAME_GAP, LONG_SIDE, displayed, encoded, is_copyable, rungs, top
 from watcher.plan.sound import CEILING_DBFS, COPY_AUDIO_RATE, audio, encoded_audio, gain_db
@@ -37,6 +38,7 @@ __all__ = [
     "StoryboardPlan",
     "VideoPlan",
     "chunks",
+    "chunks_ahead",
     "displayed",
     "dump",
     "encoded_audio",

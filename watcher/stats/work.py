@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Engine, Row
 
 from watcher.errors import Failure
-from watcher.models import UNFINISHED, Debris, Output, OutputKind, Step, StepKind, StepStatus, Video
+from watcher.models import UNFINISHED, USED_UP, Debris, Output, OutputKind, Step, StepKind, StepStatus, Video
 
 _READ_FIRST = (Output.kind != OutputKind.HLS, Output.kind != OutputKind.PLAYLIST)
 
@@ -38,7 +38,7 @@ class Part:
 
 def parts(db: Engine, video_id: int) -> list[Part]:
     """Return the parts that the present run of a video has published, by kind, rung and place."""
-    kinds = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART, OutputKind.POSTER_PART, OutputKind.SHEET)
+    kinds = (OutputKind.VIDEO_PART, OutputKind.AUDIO_PART, OutputKind.SHEET, *USED_UP)
     fields = [field.name for field in dataclasses.fields(Part)]
     with db.begin() as connection:
         rows = connection.execute(

@@ -10,7 +10,7 @@ from watcher import crashpoint, ledger, log, names, publish, retry, stats
 from watcher.beat import Beat
 from watcher.errors import CODES, Failure, Misconfigured, Outage, Skip, SourceGone, Stopped
 from watcher.models import StepKind
-from watcher.steps import finishing, making
+from watcher.steps import film, finishing, making
 from watcher.steps.attempt import Attempt, Clock, Seat
 from watcher.workshop import Workshop
 
@@ -193,5 +193,6 @@ _RUN: dict[StepKind, Callable[[Attempt], bool]] = {
     StepKind.STILLS: making.make_stills,
     StepKind.STORYBOARD: making.make_storyboard,
     StepKind.ANNOUNCE: finishing.announce,
+    StepKind.STITCH: film.stitch,
     StepKind.PACKAGE: finishing.package,
 }

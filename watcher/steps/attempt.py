@@ -27,7 +27,7 @@ Clock = Callable[[], datetime]
 # later ones a seventh. More would starve films on machines that do other things as well.
 NICENESS_OF_CHUNKS = (0, 3, 5, 7, 8)  # the last one repeats
 # The first part of the sound takes no time, and the rest can wait, as still pictures can.
-NICENESS = {StepKind.AUDIO: 4, StepKind.STILLS: 4, StepKind.STORYBOARD: 5}
+NICENESS = {StepKind.AUDIO: 4, StepKind.STILLS: 4, StepKind.STORYBOARD: 5, StepKind.STITCH: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Seat:
     """What an attempt may take of the machine."""
 
     threads: int | None = None  # as in `encode.Bench`
-    # Called when only bytes are left to be moved, so that the next step can be made meanwhile.
+    # Called, once or more often, when only bytes are left to be moved, so that the next step can be made meanwhile.
     leave: Callable[[], None] = lambda: None
 
 

@@ -45,7 +45,7 @@ def package(attempt: Attempt) -> bool:
     lost = stats.losses(shop.readings, claim.video_id)
     is_whole = not lost and attempt.facts.cut is None
     made = encode.package(
-        film.pictures(attempt, parts, is_whole=is_whole),
+        film.pictures(attempt, parts, count=len(attempt.plan.chunks) if is_whole else None),
         film.sound(attempt, parts),
         attempt.facts,
         attempt.plan.video,
@@ -65,13 +65,20 @@ def package(attempt: Attempt) -> bool:
     attempt.seat.leave()
     outputs: list[ledger.NewOutput] = []
     # The film first: a poster or a playlist without a film would promise what is not there.
-    for kind, one, name in (
-        (OutputKind.MP4, made, names.mp4(attempt.place)),
-        (OutputKind.POSTER, still, names.poster(attempt.place)),
+    for kind, one, name, pieces in (
+        (OutputKind.MP4, made, names.mp4(attempt.place), film.pieces(parts, made)),
+        (OutputKind.POSTER, still, names.poster(attempt.place), []),
     ):
         outputs.append(
             publish.upload(
-                shop.target, one, kind=kind, ordinal=0, name=name, claim=claim, beat=beat.part(0.5, 1.0)
+                shop.target,
+                one,
+                kind=kind,
+                ordinal=0,
+                name=name,
+                claim=claim,
+                beat=beat.part(0.5, 1.0),
+                pieces=pieces,
             )
         )
     outputs += texts.publish_storyboard(attempt, parts, made, is_whole=is_whole)

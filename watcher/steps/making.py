@@ -1,14 +1,12 @@
 """The steps that look at the source, or make parts of it: inspect, copy, video, audio, stills, storyboard."""
 
 import functools
-import math
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish, source, stats
+from watcher import crashpoint, encode, inspect, ledger, log, media, names, plan, publish
 from watcher.models import OutputKind, StepKind
+from watcher.steps import behind
 from watcher.steps.attempt import Attempt
 from watcher.steps.growing import Growing
 
@@ -18,20 +16,6 @@ MADE = 0.9
 # than they play, all that is overdue of a film would come before the first seconds of the next one. Up to so many times
 # more slowly it does not.
 MOST_SLOWNESS = 10
-
-_TURN_SECONDS = 0.2  # how often it is asked whether the first chunk is made: of a viewer's two seconds
-# The sound leaves a slow line to the picture for so long before each of its blocks, and for as much less before a
-# smaller one. Mostly the picture has brought it by then; where a file holds the sound apart, it goes on all the same,
-# and faster than it is heard.
-MOST_BEHIND_SECONDS = 5.0
-# While chunks grow, a viewer comes to each soon after it is made, and the sound is made no faster than so many times as
-# it is heard, and this much ahead. Its reader would take half the processors for as long as it reads; its seat is one
-# less for the next chunk, which would take from the one before.
-EARLY_CHUNKS = len(plan.CHUNK_SECONDS)
-EARLY_SPEED = 3.0  # at two, each part would come just when the viewer does
-EARLY_LEAD_SECONDS = 8.0
-_LONG_TURN_SECONDS = 1.0  # how often it is asked whether hearers have come nearer: of their 8 s
-MOST_STANDING = 0.5  # of the time that a step may take: that in which ffmpeg waits counts
 
 _log = log.get()
 
@@ -101,62 +85,9 @@ def make_audio(attempt: Attempt) -> bool:
     planned = attempt.plan.audio
     assert planned is not None  # the step exists because the plan has it
     growing = Growing(attempt, OutputKind.AUDIO_PART)
-    with attempt.source(wait=_behind_the_picture(attempt, growing)) as url:
+    with attempt.source(wait=behind.the_picture(attempt, growing)) as url:
         made = encode.audio(url, attempt.facts, planned, attempt.bench(0.0, MADE), growing.grow)
     return _finish_empty(attempt, made) if isinstance(made, encode.Nothing) else growing.finish(made)
-
-
-def _behind_the_picture(attempt: Attempt, growing: Growing) -> source.Wait | None:
-    """Return what keeps the sound back, once some can be heard, for the picture that a viewer waits for.
-
-    Sound is made faster than pictures, and is read from all over a film: it would take the processors from the
-    first chunks, and for a while a slow line from every chunk. A copied picture is read all over just as fast.
-    """
-    if attempt.plan.video.mode == "copy":
-        return None
-    limit = attempt.shop.limits.clock
-    until = time.monotonic() + (limit.total_seconds() * MOST_STANDING if limit else math.inf)
-    began_at: float | None = None
-
-    def are_being_made(first: int) -> bool:
-        if time.monotonic() > until:
-            return False
-        return stats.is_running(attempt.shop.readings, attempt.claim.video_id, StepKind.VIDEO, below=first)
-
-    def is_far_ahead() -> bool:
-        assert began_at is not None
-        return growing.seconds > EARLY_LEAD_SECONDS + EARLY_SPEED * (time.monotonic() - began_at)
-
-    def stand_back(seconds: float) -> None:
-        attempt.beat.advance()
-        attempt.beat.wait(seconds)
-
-    def wait(is_short: Callable[[], bool], size: float) -> None:
-        nonlocal began_at
-        if not growing.is_playable:
-            return
-        while began_at is None:
-            if are_being_made(1):
-                stand_back(_TURN_SECONDS)
-            else:
-                began_at = time.monotonic() - _seconds_played(attempt)
-        left = round(size * MOST_BEHIND_SECONDS / _TURN_SECONDS)
-        while left > 0 and is_short():
-            left -= 1
-            stand_back(_TURN_SECONDS)
-        while is_far_ahead() and are_being_made(EARLY_CHUNKS):
-            stand_back(_LONG_TURN_SECONDS)
-
-    return wait
-
-
-def _seconds_played(attempt: Attempt) -> float:
-    """Return for how long a viewer may have watched: where the sound begins anew, he is there already."""
-    video = stats.video(attempt.shop.readings, attempt.claim.video_id)
-    if video is None or video.playable_at is None:
-        return 0.0
-    since: timedelta = attempt.clock() - video.playable_at
-    return max(0.0, since.total_seconds())
 
 
 def make_stills(attempt: Attempt) -> bool:
@@ -238,6 +169,10 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
         share = 6.0 if made.audio.mode == "encode" else 2.0
         steps.insert(1, (StepKind.AUDIO, 0, share, timedelta()))
     last = max(timedelta(seconds=whole), *(later for *_, later in steps))
+    if (count := plan.chunks_ahead(facts, made)) is not None:
+        # Before the chunks that follow. A copied picture is there at once, but the line is its smaller sizes' first.
+        from_here = made.chunks[count].start_seconds if count else whole / 2
+        steps.append((StepKind.STITCH, count, 4.0, MOST_SLOWNESS * timedelta(seconds=from_here)))
     steps += [
         (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
         # Nobody sees a still picture before the end, and by then what it is made from has been fetched.

@@ -10,13 +10,11 @@ from typing import Any
 from watcher import command, encode, ledger, manifest, names, playlists, publish, stats
 from watcher import plan as plans
 from watcher.errors import Failure
-from watcher.models import SALVAGED, OutputKind
+from watcher.models import SALVAGED, USED_UP, OutputKind
 from watcher.steps.attempt import Attempt, check_ordinals
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 STORYBOARD_TYPE = "text/vtt"
-# What is deleted once the video is complete.
-_USED_UP = (OutputKind.POSTER_PART, OutputKind.MANIFEST)
 # Evenly spaced keyframes lie up to 2.5 s apart: where no picture stands longer than this, no segment takes over 3 s.
 NOTED_SECONDS = 0.5
 
@@ -98,7 +96,9 @@ def publish_manifest(
     kept = [
         output
         for output in stats.outputs(shop.readings, video_id)
-        if output.run == row.run and output.name not in replaced and output.kind not in _USED_UP
+        if output.run == row.run
+        and output.name not in replaced
+        and output.kind not in (*USED_UP, OutputKind.MANIFEST)
     ]
     return _upload_text(
         attempt,
