@@ -1,7 +1,7 @@
 """How fast Watcher is, beside the way of the system it replaces: `make bench`, or run this file.
 
 Each part prints its own table; the last one holds the goals and whether they were reached. `--only PART` runs some
-parts, `--video FILE` compares the two ways for a film of one's own. Linux only; takes about half an hour on two
+parts, `--video FILE` compares the two ways for a film of one's own. Linux only; takes about 40 minutes on two
 cores, and some gigabytes of a temporary folder.
 """
 
@@ -157,23 +157,31 @@ def _copy(job: Job) -> None:
 def _lines(job: Job) -> None:
     """wall time over lines of several speeds"""
     film = films.phone(job.films, job.scale.over_lines, rate="20M")
-    with stage.opened(job.folder / "stage") as place:
+    folder, made_bytes = job.folder / "stage", 0
+    with stage.opened(folder) as place:
         file_id = place.house.upload(film)
-        free, daemon = stage.make(place, film.name)
-        made_bytes = daemon.made_bytes()
+    runs: dict[int, list[tuple[stage.Took, float]]] = {megabits: [] for megabits in LINES}
+    for _ in range(job.scale.repeats):  # in turn: what encoding takes changes with the hour
+        with stage.opened(folder) as place:
+            free, daemon = stage.make(place, film.name)
+            made_bytes = daemon.made_bytes()
+        for megabits in LINES:
+            with stage.opened(folder, megabits=megabits) as place:
+                runs[megabits].append((stage.make(place, film.name)[0], free.complete))
     for megabits in LINES:
-        with stage.opened(job.folder / "stage", megabits=megabits) as place:
-            ours, _ = stage.make(place, film.name)
+        with stage.opened(folder, megabits=megabits) as place:
             theirs = ancestor.run(place.house, file_id, job.folder)
         down, up = (size * 8 / megabits / 1e6 for size in (film.stat().st_size, made_bytes))
-        longest = max(down, up, free.complete)
+        every = [(run.complete / max(down, up, encode), run, encode) for run, encode in runs[megabits]]
+        ratios = sorted(every, key=lambda one: one[0])
+        ratio, ours, encode = ratios[len(ratios) // 2]
         job.results.ways.append((f"{job.scale.over_lines} s of 1080p, {megabits} Mbit/s", theirs, ours))
         job.results.goal(
             f"wall time at {megabits} Mbit/s",
             least="≤ 1.10 x max(transfer, encode)",
-            ours=f"{ours.complete / longest:.2f} x max({down:.0f} s down, {up:.0f} s up, {free.complete:.0f} s encode),"
-            f" {ours.complete / max(down + up, free.complete):.2f} x max(down and up, encode)",
-            is_reached=ours.complete <= 1.10 * longest,
+            ours=f"{ratio:.2f} ({ratios[0][0]:.2f} to {ratios[-1][0]:.2f}) x max({down:.0f} s down, {up:.0f} s up, "
+            f"{encode:.0f} s encode)",
+            is_reached=ratio <= 1.10,
         )
 
 
