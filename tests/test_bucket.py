@@ -290,7 +290,7 @@ def test_what_cannot_be_copied_is_uploaded(
     [piece] = pieces_of(bucket, tmp_path, data, PART, 2 * PART)
     answers = {
         "refused": Fault("b2_copy_part", 401, b'{"code": "unauthorized"}', times=-1),
-        "cut off": Fault("b2_copy_part", cut_after=3),
+        "cut off": Fault("b2_copy_part", cut_after=3, times=-1),
         "another sum": Fault("b2_copy_part", 200, b'{"contentSha1": "00"}'),
         "no sum": Fault("b2_copy_part", 200, b'{"contentSha1": null}'),
     }
@@ -310,6 +310,21 @@ def test_what_cannot_be_copied_is_uploaded(
     assert (tmp_path / "down").read_bytes() == data
     assert b2.calls["b2_upload_part"] == 3
     assert list(bucket.list_unfinished("")) == []
+
+
+def test_a_copy_that_fails_in_passing_is_tried_again(
+    b2: localb2.LocalB2, bucket: door.Bucket, tmp_path: pathlib.Path
+) -> None:
+    data = os.urandom(3 * PART)
+    pieces = pieces_of(bucket, tmp_path, data, PART, 2 * PART)
+    (tmp_path / "up").write_bytes(data)
+    b2.faults.extend([Fault("b2_copy_part"), Fault("b2_copy_part", cut_after=3)])
+
+    bucket.upload(
+        tmp_path / "up", "film", content_type="video/mp4", info={}, beat=beats.Beat(), pieces=pieces
+    )
+
+    assert (b2.calls["b2_copy_part"], b2.calls["b2_upload_part"]) == (3, 2)
 
 
 def test_a_film_that_ends_before_its_pieces_is_uploaded(

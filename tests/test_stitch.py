@@ -1,9 +1,11 @@
 """The beginning of the MP4, which goes up while the rest of a film is made. Real ffmpeg, real B2 over HTTP."""
 
 import dataclasses
+import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,15 +14,15 @@ from house import House, clip
 from test_chunks import B_FRAMES, encoded_plan, numbered
 from test_steps import Floor, open_floor
 
-from watcher import encode, localb2, stats
+from watcher import encode, localb2, publish, stats
 from watcher.beat import Beat
 from watcher.errors import Failure
-from watcher.localb2 import Fault, operations
+from watcher.localb2 import Fault, operations, simulator
 from watcher.models import OutputKind
 from watcher.plan import ahead
 from watcher.steps import film as stitching
 
-PART = 10_000  # bytes; what B2 takes at least here, and recommends
+PART = 10_000  # bytes; what B2 takes at least here
 SINE = ("-f", "lavfi", "-i")
 
 
@@ -102,10 +104,11 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def b2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[localb2.LocalB2]:
     """A B2 whose parts are so small that a small film has many."""
-    monkeypatch.setattr(operations, "SMALLEST_PART_BYTES", PART)
+    for module in (operations, simulator):
+        monkeypatch.setattr(module, "SMALLEST_PART_BYTES", PART)
     monkeypatch.setattr(ahead, "LEAST_BYTES", 0)
     monkeypatch.setattr(stitching, "UNSURE_BYTES", 20_000)
-    with localb2.serve(tmp_path / "b2", part_bytes=PART) as server:
+    with localb2.serve(tmp_path / "b2", part_bytes=4 * PART) as server:
         yield server
 
 
@@ -175,22 +178,37 @@ def test_a_copied_picture_is_stitched_while_its_smaller_sizes_are_made(
         check_film(floor)
 
 
-@pytest.mark.parametrize("trouble", ["fails", "is small", "is not there", "was changed", "cannot be copied"])
+NO_USE = ("fails", "has a bug", "fills the disk", "stalls", "is refused", "is small")
+
+
+@pytest.mark.parametrize("trouble", [*NO_USE, "is not there", "was changed", "cannot be copied"])
 def test_a_film_whose_beginning_is_of_no_use_is_completed_all_the_same(
     floor: Floor, b2: localb2.LocalB2, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
+    troubles = {
+        "fails": Failure("encode_failed", "a trial"),
+        "has a bug": ValueError("a trial"),
+        "fills the disk": OSError(errno.ENOSPC, "a trial"),
+    }
+
     def fail(*_: object) -> Path:
-        raise Failure("encode_failed", "a trial")
+        raise troubles[trouble]
 
     floor.work("inspect", "video", "video", "audio")
-    if trouble == "fails":
+    beat = Beat()
+    if trouble in troubles:
         monkeypatch.setattr(encode, "begin", fail)
+    if trouble == "stalls":
+        beat.stop(Failure("stalled", "a trial"))
+    if trouble == "is refused":  # of several pieces the second
+        b2.faults.extend([Fault("b2_upload_file"), Fault("b2_upload_file", 400, b'{"code": "bad_request"}')])
     if trouble == "is small":
         monkeypatch.setattr(stitching, "UNSURE_BYTES", 10**9)
-    floor.work("stitch")
+    floor.perform(floor.claim("stitch"), beat)
     assert floor.step("stitch").status == "completed"
+    floor.clear_away()
     early = pieces(floor.house)
-    assert (early == []) == (trouble in ("fails", "is small"))
+    assert (early == []) == (trouble in NO_USE)
     if trouble == "is not there":
         for name in early:
             for file_id in floor.house.objects()[name]:
@@ -207,6 +225,58 @@ def test_a_film_whose_beginning_is_of_no_use_is_completed_all_the_same(
     assert b2.calls["b2_copy_part"] >= expected
     assert expected or "b2_copy_part" not in b2.calls
     check_film(floor)
+
+
+def test_a_beginning_that_meets_an_outage_is_tried_again(floor: Floor, b2: localb2.LocalB2) -> None:
+    floor.work("inspect", "video", "video", "audio")
+    claim = floor.claim("stitch")
+    b2.faults.append(Fault("b2_upload_file", 503, headers={"Retry-After": "900"}, times=3))
+    floor.perform(claim)
+
+    assert (floor.step("stitch").status, floor.step("stitch").attempts) == ("pending", 0)
+    floor.clear_away()
+    assert floor.objects_of(claim.token) == []
+    b2.faults.clear()
+    floor.now += timedelta(hours=1)
+    floor.work_to_the_end()
+    check_film(floor)
+
+
+def test_a_beginning_that_lies_elsewhere_since_the_settings_were_changed_is_copied_from_there(
+    floor: Floor, b2: localb2.LocalB2
+) -> None:
+    floor.work("inspect", "video", "video", "audio")
+    right = floor.shop
+    floor.shop = dataclasses.replace(right, output_prefix="elsewhere/")
+    floor.work("stitch")
+    floor.shop = right
+    b2.calls.clear()
+    floor.work_to_the_end()
+
+    assert b2.calls["b2_copy_part"] > 2
+    check_film(floor)
+
+
+def test_the_beginning_comes_before_the_chunk_that_follows(floor: Floor) -> None:
+    floor.work("inspect", "video", "video", "audio")
+    assert [floor.claim().kind for _ in range(3)] == ["announce", "stitch", "video"]
+
+
+def test_a_beginning_takes_no_more_of_the_disk_than_the_film(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most: list[int] = []
+    cut = publish.cut
+
+    def watched(path: Path, target: Path, start: int, end: int) -> None:
+        cut(path, target, start, end)
+        most.append(sum(file.stat().st_size for file in target.parent.iterdir()) - 2 * path.stat().st_size)
+
+    monkeypatch.setattr(publish, "cut", watched)
+    floor.work("inspect", "video", "video", "audio", "stitch")
+
+    assert len(most) > 2
+    assert max(most) < 0
 
 
 def test_a_beginning_that_was_lost_to_another_worker_leaves_nothing(floor: Floor) -> None:

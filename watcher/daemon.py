@@ -222,7 +222,7 @@ class Daemon:
         claim, threads = taken
         if self._stopping.is_set():
             beat.stop(Stopped())  # it was set between the claim and its entry among the running
-        leave = functools.partial(self._leave, claim.step_id)
+        leave = functools.partial(self._leave, claim)
         crashpoint.here("claim")
         try:
             if claim.is_suspect:
@@ -290,9 +290,12 @@ class Daemon:
         cores = config.cores()
         return claim, cores if is_first or is_late else max(1, cores // (len(rivals) + 1))
 
-    def _leave(self, step_id: int) -> None:
+    def _leave(self, claim: ledger.Claim) -> None:
         with self._lock:
-            left = self._seated.pop(step_id, None)
+            running = self._running.get(claim.step_id)
+            # A reader of the source may outlive its attempt, and the next one at the same step has a seat of its own.
+            is_mine = running is not None and running[0].token == claim.token
+            left = self._seated.pop(claim.step_id, None) if is_mine else None
         if left is not None:
             self._notify()
 

@@ -61,8 +61,9 @@ def upload(
 ) -> Stored:
     """Upload a file; in parts, several at once, when it is larger than the part size that B2 recommends.
 
-    What is there as `pieces`, B2 copies; they have to lie side by side, each of the size that a part may have, and so
-    has what comes before them. One that turns out to hold something else, or to be gone, is uploaded.
+    What of it is there as `pieces` becomes parts that B2 copies, whatever its size. They have to lie side by side, each
+    of the size that a part may have, and so has what comes before them. One that turns out to hold something else, or
+    to be gone, is uploaded.
     """
     parts = _parts(path, _sizes(pieces, opened.account_info.get_recommended_part_size()), beat)
     whole = parts.pop()
@@ -216,11 +217,13 @@ class _Sending:
 
     def _copy(self, file_id: str, part: _Part, source_id: str) -> bool:
         """Have B2 copy a part from another file; False where that came to nothing, and it has to be sent."""
-        self._check()
+        doing = f"{self._doing}, copy part {part.number}"
         try:
-            with trouble.translated(f"{self._doing}, copy part {part.number}"):
-                answer = self._session.copy_part(source_id, file_id, part.number)
+            answer = trouble.patiently(
+                doing, lambda: self._session.copy_part(source_id, file_id, part.number), sleep=self._wait
+            )
         except (SourceGone, Failure, Outage):  # of the network, too: the bytes are here all the same
+            self._check()
             return False
         self._note(part, part.size)
         return bool(answer.get("contentSha1") == part.sha1)

@@ -74,10 +74,7 @@ def begin(parts: Sequence[Path], audio: Path | None, media: Media, bench: Bench)
     picture = workbench.only(scan, "video")
     if picture is None:
         raise Failure("output_invalid", "a part that was made earlier holds no track")
-    path = _film(whole, audio, picture, media, bench, is_beginning=True)
-    if whole not in parts:
-        whole.unlink()  # a long film takes gigabytes
-    return path
+    return _film(whole, audio, picture, media, bench, is_beginning=True)
 
 
 def samples(path: Path) -> Samples | None:

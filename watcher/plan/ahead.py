@@ -23,6 +23,8 @@ def chunks_ahead(media: Media, plan: Plan) -> int | None:
     there = [border for border in borders if border <= SHARE * last]
     if plan.video.mode == "copy":
         count, seconds = 0, last
+    elif there:
+        count, seconds = len(there), there[-1]
     else:
-        count, seconds = len(there), there[-1] if there else 0.0
+        return None
     return count if seconds * plan.rungs[0].max_rate / 8 >= LEAST_BYTES else None

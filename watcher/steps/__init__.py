@@ -139,6 +139,8 @@ def _refusals_kept(refusals: list[Outage | Failure]) -> Iterator[None]:
 
 
 def _hand_back(claim: ledger.Claim, shop: Workshop, outage: Outage, now: datetime) -> bool:
+    if claim.kind == StepKind.STITCH and outage.code == "disk_full":
+        return _do_without(claim, shop, outage, now)
     wait = max(retry.delay(claim.outages + 1, spread=claim.token), outage.retry_after or timedelta())
     won = ledger.hand_back(
         shop.db, claim, code=outage.code, detail=outage.detail, run_after=now + wait, now=now
@@ -159,7 +161,17 @@ def _unexpected(claim: ledger.Claim, shop: Workshop, error: Exception, now: date
     return _fail(claim, shop, Failure("bug", f"{type(error).__name__}: {error}"), now)
 
 
+def _do_without(claim: ledger.Claim, shop: Workshop, why: Outage | Failure, now: datetime) -> bool:
+    """Complete a step that nothing depends on with nothing; what it uploaded is looked for."""
+    won = ledger.finish(shop.db, claim, outputs=[], now=now)
+    shop.target.untidy.add(claim.token)
+    _log.warning("done_without", name=claim.name, code=why.code, error=why.detail)
+    return won
+
+
 def _fail(claim: ledger.Claim, shop: Workshop, failure: Failure, now: datetime) -> bool:
+    if claim.kind == StepKind.STITCH:
+        return _do_without(claim, shop, failure, now)
     is_final = failure.permanent or claim.attempt >= shop.max_attempts
     wait = retry.delay(claim.attempt, spread=claim.token)
     won = ledger.fail(

@@ -10,7 +10,7 @@ from pathlib import Path
 from watcher import encode, ffmpeg, ledger, media, names, plan, source, stats
 from watcher.beat import Beat
 from watcher.errors import Failure, Skip, SourceGone
-from watcher.models import StepKind
+from watcher.models import OutputKind, StepKind
 from watcher.workshop import Workshop
 
 # Reading the index of ten hours takes 15 s of processor time; one that takes more is made to.
@@ -126,13 +126,14 @@ class Attempt:
         here = self.shop.parts(self.claim.video_id) / part.sha1
         if here.is_file() and here.stat().st_size == part.size_bytes:
             return here
-        path = self.folder / f"{part.kind}-{part.ordinal}"
+        path = self.folder / f"{part.kind}-{part.rung}-{part.ordinal}"
         try:
             self.shop.target.download(part.file_id, path, beat=beat)
         except SourceGone as error:  # which means the film everywhere else
             where = self.shop.target.name
             raise Failure("part_lost", f"{part.name} is no longer in the bucket {where}") from error
-        return path
+        self.keep(path, part.sha1)  # `stitch` has it first, and `package` again
+        return here
 
 
 def _niceness(claim: ledger.Claim) -> int:
@@ -167,7 +168,7 @@ def check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
 def check_place(attempt: Attempt, parts: Sequence[stats.Part]) -> None:
     """Raise unless all parts lie where the playlists that name them go: the settings may have changed meanwhile."""
     here = attempt.shop.target.name
-    for part in parts:
+    for part in (part for part in parts if part.kind != OutputKind.MP4_PART):  # which nothing names
         if part.bucket != here or not part.name.startswith(attempt.place):
             raise Failure(
                 "part_lost",

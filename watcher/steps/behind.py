@@ -40,6 +40,8 @@ class _Behind:
         limit = attempt.shop.limits.clock
         self._until = time.monotonic() + (limit.total_seconds() * MOST_STANDING if limit else math.inf)
         self._began_at: float | None = None
+        self._since = math.inf
+        self._seconds = attempt.facts.duration_seconds or math.inf
 
     def wait(self, is_short: Callable[[], bool], size: float) -> None:
         """Wait before a block of `size` is fetched, as `source.Wait` has it."""
@@ -52,15 +54,17 @@ class _Behind:
             self._stand_back(_TURN_SECONDS)
         while self._growing.seconds > self._most(began_at) and self._are_being_made(EARLY_CHUNKS):
             self._stand_back(_LONG_TURN_SECONDS)
-        # At this pace all would be made by now: it waits for the line, and needs no seat for that.
-        if self._most(began_at) > (self._attempt.facts.duration_seconds or math.inf):
+        # Making sound takes next to nothing. Where it does not even keep this pace, it waits for the line all the time,
+        # and needs no seat for that.
+        if EARLY_SPEED * (time.monotonic() - self._since) > self._seconds:
             self._attempt.seat.leave()
 
     def _begin(self) -> float:
         """Return when hearers may have begun, once the first chunk is made."""
         while self._are_being_made(1):
             self._stand_back(_TURN_SECONDS)
-        self._began_at = time.monotonic() - _seconds_played(self._attempt)
+        self._since = time.monotonic()
+        self._began_at = self._since - _seconds_played(self._attempt)
         return self._began_at
 
     def _are_being_made(self, first: int) -> bool:

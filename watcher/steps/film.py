@@ -20,15 +20,10 @@ _log = log.get()
 def stitch(attempt: Attempt) -> bool:
     """Publish what there is of the MP4, but its first part, for `package` to have copied; False when the step was lost.
 
-    Nothing but time is lost where that fails: `package` uploads what it does not find.
+    A video does not depend on it: `package` uploads what it does not find.
     """
     claim, shop = attempt.claim, attempt.shop
-    parts = stats.parts(shop.readings, claim.video_id)
-    try:
-        made = _beginning(attempt, parts)
-    except Failure as failure:
-        _log.warning("not_stitched_early", name=claim.name, code=failure.code, error=failure.detail)
-        made = []
+    made = _beginning(attempt, stats.parts(shop.readings, claim.video_id))
     attempt.seat.leave()
     share = 0.6 / max(1, len(made))
 
@@ -59,14 +54,12 @@ def stitch(attempt: Attempt) -> bool:
 def pieces(parts: Sequence[stats.Part], film: encode.Made) -> list[bucket.Piece]:
     """Return what `stitch` published of the finished MP4, as far as can be told without its bytes."""
     samples = encode.samples(film.path)
-    chosen = [part for part in parts if part.kind == OutputKind.MP4_PART]
     if samples is None:
         return []
     return [
-        bucket.Piece(
-            part.file_id, samples.start + (part.byte_ranges or {})["start"], part.size_bytes, part.sha1
-        )
-        for part in chosen
+        bucket.Piece(part.file_id, samples.start + part.byte_ranges["start"], part.size_bytes, part.sha1)
+        for part in parts
+        if part.kind == OutputKind.MP4_PART and part.byte_ranges is not None
     ]
 
 
@@ -83,6 +76,9 @@ def _beginning(attempt: Attempt, parts: Sequence[stats.Part]) -> list[tuple[int,
         attempt.facts,
         attempt.bench(0.2, 0.3),
     )
+    for used in attempt.folder.iterdir():
+        if used != path:
+            used.unlink()  # a long film takes gigabytes
     samples = encode.samples(path)
     if samples is None:
         raise Failure("output_invalid", "the beginning of the MP4 has no samples")
@@ -98,6 +94,7 @@ def _beginning(attempt: Attempt, parts: Sequence[stats.Part]) -> list[tuple[int,
         publish.cut(path, piece, samples.start + first, samples.start + last)
         attempt.beat.advance(0.4)
         found.append((first, encode.Made(piece, "bytes", BYTES_TYPE, is_copy=True)))
+    path.unlink()
     return found
 
 

@@ -159,7 +159,12 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
     steps: list[tuple[StepKind, int, float, timedelta]] = []
     if made.video.mode == "copy":
         steps.append((StepKind.COPY, 0, 10.0, timedelta()))
+    ahead = plan.chunks_ahead(facts, made)
     for chunk in made.chunks:
+        if ahead and chunk.ordinal == ahead:  # before this one, which is due at the same time
+            steps.append(
+                (StepKind.STITCH, ahead, 4.0, MOST_SLOWNESS * timedelta(seconds=chunk.start_seconds))
+            )
         end = chunk.end_seconds if chunk.end_seconds is not None else max(whole, chunk.start_seconds + 1.0)
         share = 80.0 * (end - chunk.start_seconds) / max(whole, end)
         later = MOST_SLOWNESS * timedelta(seconds=chunk.start_seconds)
@@ -169,10 +174,9 @@ def _steps_of(made: plan.Plan, facts: media.Media, discovered_at: datetime) -> l
         share = 6.0 if made.audio.mode == "encode" else 2.0
         steps.insert(1, (StepKind.AUDIO, 0, share, timedelta()))
     last = max(timedelta(seconds=whole), *(later for *_, later in steps))
-    if (count := plan.chunks_ahead(facts, made)) is not None:
-        # Before the chunks that follow. A copied picture is there at once, but the line is its smaller sizes' first.
-        from_here = made.chunks[count].start_seconds if count else whole / 2
-        steps.append((StepKind.STITCH, count, 4.0, MOST_SLOWNESS * timedelta(seconds=from_here)))
+    if ahead == 0:
+        # A copied picture is there at once, but the line is its smaller sizes' first.
+        steps.append((StepKind.STITCH, ahead, 4.0, MOST_SLOWNESS * timedelta(seconds=whole / 2)))
     steps += [
         (StepKind.ANNOUNCE, 0, 0.0, timedelta()),
         # Nobody sees a still picture before the end, and by then what it is made from has been fetched.
