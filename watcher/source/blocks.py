@@ -17,10 +17,10 @@ from watcher.source.line import Line
 # One B2 call each: small enough to answer a probe quickly, large enough to keep calls and latency down.
 BLOCK_BYTES = 2 * 1024 * 1024
 # The first and the last ones are smaller: whoever opens a film looks at its first bytes, then at the index, which may
-# be at its end, then at the first pictures, and makes its first seconds. On a slow line a viewer would wait each time
-# for the rest of a large one, and for as much of the next, which comes beside it.
+# be at its end, then at the first pictures, and makes its first seconds and the next. On a slow line a viewer would
+# wait each time for the rest of a large one, and for as much of the next, which comes beside it.
 SMALL_BLOCK_BYTES = 512 * 1024
-HEAD_BLOCKS = 24
+HEAD_BLOCKS = 48
 # What one video may keep on disk: a film fits; beyond it the blocks longest unused are dropped.
 CACHE_BYTES = 4 * 1024**3
 # The line is short while a reader had to wait for a block, and for so long after.
