@@ -481,6 +481,19 @@ def test_a_plan_that_cannot_be_read_takes_no_seat_for_good(
     assert len(worker._seated) == 2
 
 
+def test_an_attempt_that_is_over_leaves_no_other_ones_seat(house: House, shop: workshop.Workshop) -> None:
+    chunked(house, shop)
+    worker = hire(shop)
+    claim, beat = hold(worker, shop)
+    again = dataclasses.replace(claim, token="another")  # noqa: S106 (of a lease, not a secret)
+    worker._running[claim.step_id] = again, beat
+
+    worker._leave(claim)
+    assert len(worker._seated) == 1
+    worker._leave(again)
+    assert len(worker._seated) == 0
+
+
 def tidied_while(worker: daemon.Daemon, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
     """Tidy the scratch folder, with `then` called when it was decided what is to be removed."""
     finished = stats.finished
