@@ -485,7 +485,7 @@ def test_an_attempt_that_is_over_leaves_no_other_ones_seat(house: House, shop: w
     chunked(house, shop)
     worker = hire(shop)
     claim, beat = hold(worker, shop)
-    again = dataclasses.replace(claim, token="another")  # noqa: S106 (of a lease, not a secret)
+    again = dataclasses.replace(claim, token="another")
     worker._running[claim.step_id] = again, beat
 
     worker._leave(claim)
