@@ -329,7 +329,7 @@ class Protocol(RuleBasedStateMachine):
 
     @invariant()
     def an_unfinished_video_has_a_next_step_and_a_finished_one_has_none(self) -> None:
-        rows = self._rows("SELECT video_id, status, stage, kind FROM steps")
+        rows = self._rows("SELECT video_id, status, stage, kind, ordinal FROM steps")
         for video_id, (status, _) in self.status.items():
             mine = [row for row in rows if row.video_id == video_id]
             going = [row for row in mine if row.status in ("pending", "running")]
@@ -339,6 +339,9 @@ class Protocol(RuleBasedStateMachine):
             unfinished = {row.stage for row in mine if row.status not in ("completed", "cancelled")}
             content = [row for row in going if row.kind != "announce"]
             assert not content or {row.stage for row in content} == {min(unfinished)}
+            made = {(row.kind, row.ordinal) for row in mine if row.status == "completed"}
+            is_stitched = any(row.kind == "stitch" for row in going)
+            assert not is_stitched or {("video", 0), ("audio", 0)} <= made
 
     @invariant()
     def only_what_winners_made_may_be_read(self) -> None:
@@ -485,6 +488,7 @@ class Protocol(RuleBasedStateMachine):
             ledger.NewStep(StepKind.VIDEO, 1, 1, 0.3, self.now + timedelta(seconds=4)),
             ledger.NewStep(StepKind.AUDIO, 0, 1, 0.1, self.now),
             ledger.NewStep(StepKind.ANNOUNCE, 0, 1, 0.0, self.now),
+            ledger.NewStep(StepKind.STITCH, 1, 1, 0.0, self.now + timedelta(seconds=4)),
             ledger.NewStep(StepKind.PACKAGE, 0, 2, 0.28, self.now + timedelta(seconds=8)),
         ]
 
@@ -493,6 +497,8 @@ class Protocol(RuleBasedStateMachine):
             return [self._output(claim, OutputKind.VIDEO_PART, claim.ordinal)]
         if claim.kind == StepKind.AUDIO:
             return [self._output(claim, OutputKind.AUDIO_PART, 0)]
+        if claim.kind == StepKind.STITCH:
+            return [self._output(claim, OutputKind.MP4_PART)]
         return [self._output(claim, kind) for kind in (OutputKind.MP4, OutputKind.POSTER, OutputKind.HLS)]
 
     def _output(self, claim: ledger.Claim, kind: OutputKind, ordinal: int = 0) -> ledger.NewOutput:
