@@ -1,7 +1,7 @@
 """How fast Watcher is, beside the way of the system it replaces: `make bench`, or run this file.
 
 Each part prints its own table; the last one holds the goals and whether they were reached. `--only PART` runs some
-parts, `--video FILE` compares the two ways for a film of one's own. Linux only; takes about 40 minutes on two
+parts, `--video FILE` compares the two ways for a film of one's own. Linux only; takes about 35 minutes on two
 cores, and some gigabytes of a temporary folder.
 """
 
