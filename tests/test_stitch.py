@@ -65,7 +65,7 @@ def test_the_film_begins_with_the_samples_of_its_first_chunks(
 
     for count in range(1, len(paths)):
         beginning = samples_of(encode.begin(paths[:count], audio, found, bench(tmp_path)))
-        sure = len(beginning) - 8_000  # of 0.3 Mbit/s: a sixth of what UNSURE_BYTES are at 4.5
+        sure = len(beginning) - 8_000  # of 0.3 Mbit/s: less than half of what UNSURE_BYTES are of 4.5
         assert sure > 0
         assert beginning[:sure] == whole[:sure]
 
@@ -262,7 +262,7 @@ def test_the_beginning_comes_before_the_chunk_that_follows(floor: Floor) -> None
     assert [floor.claim().kind for _ in range(3)] == ["announce", "stitch", "video"]
 
 
-def test_a_beginning_takes_no_more_of_the_disk_than_the_film(
+def test_a_beginning_takes_no_more_of_the_disk_than_twice_its_size(
     floor: Floor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most: list[int] = []

@@ -66,10 +66,8 @@ def main(lease: str, point: str = "", number: str = "", delay: str = "") -> None
     log.configure(level="debug", format="human")
     daemon.TIDY = timedelta(seconds=1)
     retry.FIRST, retry.LONGEST = timedelta(seconds=0.3), timedelta(seconds=3)
-    ahead.LEAST_BYTES, film.UNSURE_BYTES = (
-        0,
-        4_000,
-    )  # of films this small, too, there is something to stitch early
+    # Of films this small, too, there is something to stitch early.
+    ahead.LEAST_BYTES, film.UNSURE_BYTES = 0, 4_000
     with workshop.opened(settings) as opened:
         shop = dataclasses.replace(opened, lease=timedelta(seconds=float(lease)))
         worker = daemon.Daemon(shop, seats=1, poll_every=settings.poll_interval, drain=settings.drain_timeout)

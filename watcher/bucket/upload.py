@@ -70,10 +70,9 @@ def upload(
     sending = _Sending(opened, path, beat, whole.size, f"upload {name}")
     if len(parts) > 1:
         info = {**info, "large_file_sha1": whole.sha1}
-        there = {(piece.start, piece.size_bytes, piece.sha1): piece.file_id for piece in pieces}
-        same = {
-            part.number: there[key] for part in parts if (key := (part.start, part.size, part.sha1)) in there
-        }
+        # After what comes before them, each is a part; where the file ends earlier, not all are.
+        pairs = zip(parts[1:], pieces, strict=False)
+        same = {part.number: piece.file_id for part, piece in pairs if part.sha1 == piece.sha1}
         answer = sending.large(bucket_id, name, content_type, info, parts, same)
     else:
         answer = sending.small(bucket_id, name, content_type, info, whole)

@@ -168,8 +168,9 @@ def check_ordinals(parts: Sequence[stats.Part], expected: int) -> None:
 def check_place(attempt: Attempt, parts: Sequence[stats.Part]) -> None:
     """Raise unless all parts lie where the playlists that name them go: the settings may have changed meanwhile."""
     here = attempt.shop.target.name
-    for part in (part for part in parts if part.kind != OutputKind.MP4_PART):  # which nothing names
-        if part.bucket != here or not part.name.startswith(attempt.place):
+    for part in parts:
+        is_named = part.kind != OutputKind.MP4_PART
+        if is_named and (part.bucket != here or not part.name.startswith(attempt.place)):
             raise Failure(
                 "part_lost",
                 f"{part.name!r} lies in the bucket {part.bucket!r}, and the playlists go to {attempt.place!r}"
